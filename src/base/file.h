@@ -1,0 +1,32 @@
+/* file.h - files as mappings and as whole blocks of bytes. */
+#ifndef FILE_H
+#define FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "err.h"
+#include "str.h"
+
+struct file_map {
+    const void *data; /* read-only; NULL for an empty file */
+    size_t bytes;
+};
+
+/* Maps a regular file for reading.  REDLINE_IO names the path and the reason (missing, a folder, not
+ * readable). */
+int  file_map(struct file_map *out, const char *path, struct redline_err *err);
+void file_unmap(struct file_map *map); /* accepts {0}; leaves {0} */
+
+/* Asks for the pages to be read ahead in file order, calling progress(user, done, total) now and then
+ * (may be NULL).  Not an error when the system ignores the advice. */
+void file_map_prefetch(const struct file_map *map, void (*progress)(void *user, size_t done, size_t total),
+                       void *user);
+
+/* The whole of a file, or of standard input when path is "-". */
+int file_read(struct buf *out, const char *path, struct redline_err *err);
+
+/* Replaces path by these bytes, all or nothing (written beside it, then renamed). */
+int file_write(const char *path, const void *bytes, size_t n, struct redline_err *err);
+
+#endif

@@ -1,0 +1,42 @@
+/* team.h - a team of threads that runs one function at a time, together, with barriers in between.
+ *
+ * Member 0 is the thread that calls team_run(); the others wait for work.  Waiting is spinning first
+ * (a barrier inside a token lasts a microsecond), then yielding, then sleeping on a futex; when there
+ * are more members than processors to run them (affinity, container quota) it does not spin at all.
+ *
+ * Work is divided by team_range() into contiguous ranges that depend on nothing but the numbers, and no
+ * sum ever crosses a range: so results are the same bits for any number of threads. */
+#ifndef TEAM_H
+#define TEAM_H
+
+#include <stdint.h>
+
+#include "err.h"
+
+enum { TEAM_MAX = 512 };
+
+struct team;
+
+/* n_threads members, 1..TEAM_MAX; members are bound to the processors of the affinity mask only by the
+ * system's own scheduler.  REDLINE_ARG, REDLINE_MEMORY, or REDLINE_DEVICE when a thread cannot be
+ * started ("7 of 8 threads could be started: ..."). */
+int  team_new(struct team **out, int n_threads, struct redline_err *err);
+void team_free(struct team **team); /* joins; accepts NULL */
+int  team_size(const struct team *team);
+
+/* Runs fn(user, team, member) on every member and returns when all are done. Not reentrant. */
+typedef void team_fn(void *user, struct team *team, int member);
+void team_run(struct team *team, team_fn *fn, void *user);
+
+/* Inside fn: waits for all members.  Everything written before it is visible to all after it. */
+void team_barrier(struct team *team, int member);
+
+/* Inside fn, between two barriers: hands out 0, 1, 2, ... to whoever asks first; team_barrier() starts
+ * it again from 0.  For work items of uneven cost. */
+int64_t team_next(struct team *team);
+
+/* The part [*first, *last) of n items that belongs to a member; boundaries are multiples of grain. */
+void team_range(const struct team *team, int member, int64_t n, int64_t grain, int64_t *first,
+                int64_t *last);
+
+#endif

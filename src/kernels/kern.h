@@ -1,0 +1,100 @@
+/* kern.h - the contract of CPU arithmetic: one table of pure functions per instruction set.
+ *
+ * A slot left NULL is inherited from the next older table; kern_scalar has no NULL slot and is the
+ * definition of right.  kern_ops() folds the tables, oldest first, under the processor's features and
+ * the REDLINE_CPU mask.  Kernels cannot fail, allocate, or see a thread; their callers check.
+ *
+ * Invariance: every output element depends only on its own row of weights and its own token (or query):
+ * never on how many rows or tokens share the call.  So any division of the work among threads, and any
+ * batch, gives the same bits.
+ *
+ * Not finite: NaN and infinities travel as IEEE says; softmax of a row of -inf is a row of zeros. */
+#ifndef KERN_H
+#define KERN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "blocks.h"
+#include "dtype.h"
+
+/* y[t * y_stride + r] = sum over c of w(r, c) * x(t, c), for R rows of weights and T tokens.
+ *
+ * x holds C float32 numbers per token for F32, F16 and BF16 weights (sums are float32), and
+ * ceil(C / 256) struct act_q8 for quantised ones.  C is a multiple of the weight type's block, not
+ * necessarily of 256.  w and its stride have no alignment beyond the block's own fields; x is 64-byte
+ * aligned per token for act_q8, 4-byte for float32. */
+struct kern_mm_args {
+    float *y;        /* [T, R] */
+    size_t y_stride; /* floats from token to token */
+    const void *w;   /* [R, C] */
+    size_t w_stride; /* bytes from row to row */
+    const void *x;   /* [T, C] */
+    size_t x_stride; /* bytes from token to token */
+    int n_rows, n_cols, n_tokens;
+};
+typedef void kern_mm_fn(const struct kern_mm_args *a);
+
+enum kern_rope { KERN_ROPE_PAIRS, KERN_ROPE_HALVES, KERN_ROPE_COUNT };
+
+struct kern_ops {
+    const char *name; /* "scalar", "avx2", "avx512" */
+    uint32_t need;    /* cpu.h features */
+
+    /* Matrix product by weight type; see above. */
+    kern_mm_fn *mm[DTYPE_COUNT];
+
+    /* n elements (a multiple of the block) to float32 and back.  decode is exact up to float32
+     * rounding.  encode rounds to nearest even for F16 and BF16; for quantised types it is the
+     * deterministic choice of ggml's reference quantiser, without importance weights. */
+    void (*decode[DTYPE_COUNT])(float *dst, const void *src, size_t n);
+    void (*encode[DTYPE_COUNT])(void *dst, const float *src, size_t n);
+
+    /* n activations to ceil(n / 256) blocks; the rest of the last block is zeros.  d = max|x| / 127 in
+     * float32, q = round to nearest even of x * (127 / max|x|). */
+    void (*quant_act)(struct act_q8 *dst, const float *x, size_t n);
+
+    float (*dot)(const float *a, const float *b, size_t n);
+    void (*add)(float *y, const float *x, size_t n);             /* y += x */
+    void (*axpy)(float *y, float a, const float *x, size_t n);   /* y += a * x */
+    void (*scale)(float *x, float a, size_t n);                  /* x *= a */
+    float (*max)(const float *x, size_t n);                      /* -inf for n = 0 */
+    float (*exp_sum)(float *x, float max, size_t n);             /* x = exp(x - max); returns the sum */
+
+    /* y = x / sqrt(mean(x^2) + eps) * weight; the mean is taken in double.  y may be x. */
+    void (*rms_norm)(float *y, const float *x, const float *weight, size_t n, float eps);
+
+    /* y = silu(gate) * up, silu(v) = v / (1 + exp(-v)); y may be gate or up. */
+    void (*silu_mul)(float *y, const float *gate, const float *up, size_t n);
+
+    /* Rotary embedding of one head, in place: n_rot / 2 pairs (a, b) -> (a c - b s, a s + b c).
+     * cs: [n_rot / 2] pairs (c, s).  PAIRS: a, b = x[2i], x[2i + 1]; HALVES: x[i], x[i + n_rot / 2]. */
+    void (*rope[KERN_ROPE_COUNT])(float *x, const float *cs, size_t n_rot);
+
+    /* Attention against n_kv consecutive rows of a cache of this type (F32, F16).
+     * kv_dot: s[i * n_kv + j] = q_i . k_j.       q: [n_q, d] rows q_stride floats apart
+     * kv_sum: o_i += sum over j of p[i * n_kv + j] * v_j.  o: [n_q, d] rows o_stride floats apart
+     * k, v: rows kv_stride bytes apart, d elements each. */
+    void (*kv_dot[DTYPE_COUNT])(float *s, const float *q, size_t q_stride, int n_q, const void *k,
+                                size_t kv_stride, int n_kv, int d);
+    void (*kv_sum[DTYPE_COUNT])(float *o, size_t o_stride, const float *p, int n_q, const void *v,
+                                size_t kv_stride, int n_kv, int d);
+};
+
+/* One per instruction set; each file exports nothing else. */
+extern const struct kern_ops kern_scalar, kern_avx2, kern_avx512;
+
+/* The table to use under these features (cpu.h): for every slot the newest version that they allow. */
+void kern_select(struct kern_ops *out, uint32_t features);
+
+/* kern_select() for this machine, made once. */
+const struct kern_ops *kern_ops(void);
+
+/* The name of the table that a slot of kern_select() was taken from, given one of its functions. */
+const char *kern_origin(const void *function);
+
+/* The matrix product with float32 activations for any weight type: rows are decoded piece by piece and
+ * multiplied in float32.  What `--exact` uses. */
+void kern_mm_exact(const struct kern_ops *k, enum dtype dtype, const struct kern_mm_args *a);
+
+#endif

@@ -29,4 +29,14 @@ int file_read(struct buf *out, const char *path, struct redline_err *err);
 /* Replaces path by these bytes, all or nothing (written beside it, then renamed). */
 int file_write(const char *path, const void *bytes, size_t n, struct redline_err *err);
 
+/* The same in pieces: the bytes go to a temporary file beside path, which file_out_finish() gives its
+ * name and file_out_free() removes when that has not happened.  A path that is a device or a pipe is
+ * written straight; a symbolic link is followed. */
+struct file_out;
+
+int  file_out_new(struct file_out **out, const char *path, struct redline_err *err);
+int  file_out_write(struct file_out *file, const void *bytes, size_t n, struct redline_err *err);
+int  file_out_finish(struct file_out *file, struct redline_err *err);
+void file_out_free(struct file_out **file); /* accepts NULL and a pointer to NULL */
+
 #endif

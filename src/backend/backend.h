@@ -1,0 +1,55 @@
+/* backend.h - what a device can do, as one table of functions.
+ *
+ * The model asks a backend for memory, places its weights there, and hands it steps.  Addresses that a
+ * backend gives out are opaque to everybody else.  Required means required: there are no optional
+ * slots; what a device lacks, it refuses by name when it is opened or when a weight is placed. */
+#ifndef BACKEND_H
+#define BACKEND_H
+
+#include "step.h"
+
+struct backend; /* one open device */
+
+struct backend_params {
+    int n_threads; /* of a CPU */
+    bool exact;    /* float32 activations in every product */
+};
+
+struct backend_ops {
+    const char *name; /* "cpu" */
+
+    int (*open)(struct backend **out, const struct backend_params *params, struct redline_err *err);
+    void (*close)(struct backend **b); /* accepts a pointer to NULL */
+
+    /* Memory for activations and KV; it is filled in as it is touched where the system can do that. */
+    int (*reserve)(struct backend *b, void **out, size_t bytes, const char *what,
+                   struct redline_err *err);
+    void (*release)(struct backend *b, void *p, size_t bytes); /* accepts NULL */
+
+    /* Makes a weight of the mapped file usable: checks that kernels exist for its type, and sets
+     * w->data and its strides to what the ops shall use.  `name` is for messages. */
+    int (*place)(struct backend *b, struct weight *w, struct str name, struct redline_err *err);
+
+    /* Scratch memory for steps within these limits: how much, and getting it. */
+    size_t (*scratch_bytes)(const struct step_limits *limits, const struct backend_params *params);
+    int (*prepare)(struct backend *b, const struct step_limits *limits, struct redline_err *err);
+
+    /* Runs the step to its end.  Must be called by one thread at a time. */
+    int (*run)(struct backend *b, const struct step *step, struct redline_err *err);
+
+    /* Which kernel table serves a weight type: "avx512". */
+    const char *(*kernel)(struct backend *b, enum dtype dtype);
+
+    /* Reads bytes of memory at p with all the backend's threads, once, and returns the time in ns:
+     * the stick that decode speed is measured against. */
+    uint64_t (*read_ns)(struct backend *b, const void *p, size_t bytes);
+};
+
+extern const struct backend_ops backend_cpu;
+
+/* Every open backend begins with this. */
+struct backend {
+    const struct backend_ops *ops;
+};
+
+#endif

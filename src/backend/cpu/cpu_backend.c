@@ -1,0 +1,212 @@
+/* cpu_backend.c - the CPU as a backend: opening it, its scratch memory, and running a step.
+ *
+ * Weights stay where the file is mapped and are read in the layout that they have there. */
+#include "cpu_backend.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base.h"
+#include "clock.h"
+#include "mem.h"
+
+static void cpu_close(struct backend **out)
+{
+    struct cpu_backend *b = (struct cpu_backend *)*out;
+    if (!b) return;
+    mem_release(b->scratch_memory, b->scratch_bytes);
+    team_free(&b->team);
+    mem_free(b);
+    *out = NULL;
+}
+
+static int cpu_open(struct backend **out, const struct backend_params *params,
+                    struct redline_err *err)
+{
+    struct cpu_backend *b = mem_new(1, sizeof *b);
+    if (!b) return err_memory(err, sizeof *b, "the CPU backend");
+    *out = &b->base;
+    b->base.ops = &backend_cpu;
+    b->kern = kern_ops();
+    b->exact = params->exact;
+    int status = team_new(&b->team, params->n_threads, err);
+    if (status) cpu_close(out);
+    return status;
+}
+
+static int cpu_reserve(struct backend *b, void **out, size_t bytes, const char *what,
+                       struct redline_err *err)
+{
+    (void)b;
+    return mem_reserve(out, bytes, what, err);
+}
+
+static void cpu_release(struct backend *b, void *p, size_t bytes)
+{
+    (void)b;
+    mem_release(p, bytes);
+}
+
+static int cpu_place(struct backend *base, struct weight *w, struct str name,
+                     struct redline_err *err)
+{
+    struct cpu_backend *b = (struct cpu_backend *)base;
+    if (!b->kern->mm[w->dtype] || !b->kern->decode[w->dtype])
+        return err_set(err, REDLINE_SUPPORT, "tensor '%.*s' is of type %s, which has no kernel",
+                       STR_ARG(name), dtype_name(w->dtype));
+    return 0;
+}
+
+/* Lays the scratch memory out from address p (NULL only to measure) and returns its size.  Every block
+ * starts on a cache line. */
+static size_t lay_out(struct cpu_scratch *s, char *p, const struct step_limits *l, int n_threads)
+{
+    size_t n_tokens = (size_t)MAX(l->n_tokens, l->n_outputs);
+    size_t n_rows = n_tokens * (size_t)MAX(1, l->n_experts_used);
+    size_t attended = (size_t)l->n_heads * (size_t)l->d_head, width = (size_t)l->width;
+    size_t widest = MAX(MAX(attended, width), (size_t)l->ffn_width);
+    size_t act = CEIL_DIV(widest, 256) * sizeof(struct act_q8);
+    size_t kv = (size_t)l->n_kv_heads * (size_t)l->d_head, used = (size_t)l->n_experts_used;
+
+    s->attn_floats = cpu_attn_member_floats(l);
+    struct {
+        void *field; /* a pointer of s */
+        size_t bytes;
+    } block[] = {
+        {&s->norm, n_tokens * width * sizeof(float)},
+        {&s->q8, n_rows * act},
+        {&s->rows, n_rows * width * sizeof(float)},
+        {&s->k, n_tokens * kv * sizeof(float)},
+        {&s->v, n_tokens * kv * sizeof(float)},
+        {&s->up, n_rows * (size_t)l->ffn_width * sizeof(float)},
+        {&s->hidden, used ? n_rows * (size_t)l->ffn_width * sizeof(float) : 0},
+        {&s->router, n_tokens * (size_t)l->n_experts * sizeof(float)},
+        {&s->chosen, n_tokens * used * sizeof(int32_t)},
+        {&s->share, n_tokens * used * sizeof(float)},
+        {&s->slot_of, n_tokens * used * sizeof(int32_t)},
+        {&s->token_of, n_tokens * used * sizeof(int32_t)},
+        {&s->expert_first, ((size_t)l->n_experts + 1) * sizeof(int32_t)},
+        {&s->attn, (size_t)n_threads * s->attn_floats * sizeof(float)},
+        {&s->partial, cpu_attn_partial_floats(l, n_threads) * sizeof(float)},
+    };
+    size_t used_bytes = 0;
+    for (size_t i = 0; i < COUNT_OF(block); i++) {
+        char *at = p ? p + used_bytes : NULL;
+        memcpy(block[i].field, &at, sizeof at);
+        used_bytes += ROUND_UP(block[i].bytes, (size_t)64);
+    }
+    return used_bytes;
+}
+
+static size_t cpu_scratch_bytes(const struct step_limits *limits, const struct backend_params *params)
+{
+    struct cpu_scratch unused;
+    return lay_out(&unused, NULL, limits, params->n_threads);
+}
+
+static int cpu_prepare_scratch(struct backend *base, const struct step_limits *l,
+                               struct redline_err *err)
+{
+    struct cpu_backend *b = (struct cpu_backend *)base;
+    struct cpu_scratch unused;
+    size_t bytes = lay_out(&unused, NULL, l, team_size(b->team));
+    void *memory;
+    TRY(mem_reserve(&memory, bytes, "the scratch memory of the CPU", err));
+    mem_release(b->scratch_memory, b->scratch_bytes);
+    b->scratch_memory = memory;
+    b->scratch_bytes = bytes;
+    b->limits = *l;
+    size_t widest = (size_t)MAX(MAX(l->n_heads * l->d_head, l->width), l->ffn_width);
+    b->act_bytes = CEIL_DIV(widest, 256) * sizeof(struct act_q8);
+    lay_out(&b->scratch, memory, l, team_size(b->team));
+    return 0;
+}
+
+static void run_op(const struct cpu_member *m, const struct op *op)
+{
+    switch (op->kind) {
+    case OP_EMBED: cpu_op_embed(m, &op->embed); break;
+    case OP_QKV: cpu_op_qkv(m, &op->qkv); break;
+    case OP_ATTEND: cpu_op_attend(m, &op->attend); break;
+    case OP_PROJECT: cpu_op_project(m, &op->project); break;
+    case OP_GLU: cpu_op_glu(m, &op->glu); break;
+    case OP_MOE: cpu_op_moe(m, &op->moe); break;
+    case OP_HEAD: cpu_op_head(m, &op->head); break;
+    case OP_COUNT: break;
+    }
+}
+
+static void run_member(void *user, struct team *team, int id)
+{
+    struct cpu_backend *b = user;
+    struct cpu_member m = {b, b->kern, &b->step->batch, team, id};
+    for (int i = 0; i < b->step->n_ops; i++) {
+        run_op(&m, &b->step->ops[i]);
+        team_barrier(team, id);
+    }
+}
+
+static int cpu_run(struct backend *base, const struct step *step, struct redline_err *err)
+{
+    struct cpu_backend *b = (struct cpu_backend *)base;
+    if (step->batch.n_tokens > b->limits.n_tokens || step->batch.n_outputs > b->limits.n_outputs)
+        return err_set(err, REDLINE_ARG, "a step of %d tokens and %d outputs, prepared for %d and %d",
+                       step->batch.n_tokens, step->batch.n_outputs, b->limits.n_tokens,
+                       b->limits.n_outputs);
+    b->step = step;
+    team_run(b->team, run_member, b);
+    return 0;
+}
+
+static const char *cpu_kernel(struct backend *base, enum dtype dtype)
+{
+    struct cpu_backend *b = (struct cpu_backend *)base;
+    return kern_origin((const void *)b->kern->mm[dtype]);
+}
+
+/* ---- reading memory, for the bandwidth that speeds are held against -------------------------- */
+
+struct read_job {
+    const char *p;
+    size_t bytes;
+    _Atomic uint64_t sum; /* keeps the loads alive */
+};
+
+static void read_member(void *user, struct team *team, int id)
+{
+    struct read_job *job = user;
+    int64_t first, last;
+    team_range(team, id, (int64_t)job->bytes, 4096, &first, &last);
+    uint64_t sum[8] = {0};
+    for (int64_t i = first; i + 64 <= last; i += 64) {
+        uint64_t line[8];
+        __builtin_prefetch(job->p + i + 1024);
+        memcpy(line, job->p + i, sizeof line);
+        for (int j = 0; j < 8; j++) sum[j] += line[j];
+    }
+    for (int j = 1; j < 8; j++) sum[0] += sum[j];
+    atomic_fetch_add_explicit(&job->sum, sum[0], memory_order_relaxed);
+}
+
+static uint64_t cpu_read_ns(struct backend *base, const void *p, size_t bytes)
+{
+    struct cpu_backend *b = (struct cpu_backend *)base;
+    struct read_job job = {.p = p, .bytes = bytes};
+    uint64_t start = clock_ns();
+    team_run(b->team, read_member, &job);
+    return clock_ns() - start;
+}
+
+const struct backend_ops backend_cpu = {
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .reserve = cpu_reserve,
+    .release = cpu_release,
+    .place = cpu_place,
+    .scratch_bytes = cpu_scratch_bytes,
+    .prepare = cpu_prepare_scratch,
+    .run = cpu_run,
+    .kernel = cpu_kernel,
+    .read_ns = cpu_read_ns,
+};

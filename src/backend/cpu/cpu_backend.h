@@ -1,0 +1,94 @@
+/* cpu_backend.h - inside the CPU backend: one open device, and one thread's view of a running step.
+ *
+ * A step is run by the whole team at once (team.h): every member walks the list of operations and does
+ * its share of each; barriers stand where one member reads what another wrote.  Scratch memory is laid
+ * out once by cpu_backend.c and belongs to the device, not to an operation. */
+#ifndef CPU_BACKEND_H
+#define CPU_BACKEND_H
+
+#include "backend.h"
+#include "kern.h"
+#include "team.h"
+
+enum {
+    ATTN_PIECE = 8 * KV_PAGE, /* positions per partial result of attention */
+    ATTN_TOKENS = 8,          /* tokens that share one pass over a page */
+};
+
+struct cpu_scratch {
+    float *norm;          /* [T, D] normed rows */
+    struct act_q8 *q8;    /* [T or T * used, blocks] rows as 8-bit activations */
+    float *rows;          /* [n, D or F] gathered or intermediate rows of head and MoE */
+    float *k, *v;         /* [T, K d] before they go to the cache */
+    float *up;            /* [T * used, F] */
+    float *hidden;        /* [T * used, F] of MoE */
+    float *router;        /* [T, E] */
+    int32_t *chosen;      /* [T, used] experts by falling probability */
+    float *share;         /* [T, used] their weights */
+    int32_t *slot_of;     /* [T, used] row in expert order */
+    int32_t *token_of;    /* [T * used] the other way */
+    int32_t *expert_first; /* [E + 1] first row of each expert */
+    float *attn;          /* per member: queries, scores, running and partial state */
+    size_t attn_floats;   /* of one member */
+    float *partial;       /* [T K G pieces, 2 + d] when pieces are shared out */
+};
+
+struct cpu_backend {
+    struct backend base;
+    struct team *team;
+    const struct kern_ops *kern;
+    bool exact;
+    struct step_limits limits;
+    size_t act_bytes;     /* from row to row of q8: ceil(widest / 256) blocks */
+    struct cpu_scratch scratch;
+    void *scratch_memory; /* all of the above */
+    size_t scratch_bytes;
+    const struct step *step; /* the one that is running */
+};
+
+struct cpu_member { /* one thread inside a step */
+    struct cpu_backend *b;
+    const struct kern_ops *kern;
+    const struct step_batch *batch;
+    struct team *team;
+    int id;
+};
+
+/* Activations in the form that a product wants: float32 rows and, where some weight needs them, the
+ * same rows in 8 bits. */
+struct cpu_rows {
+    const float *f32;
+    size_t f32_stride; /* floats */
+    const struct act_q8 *q8;
+    size_t q8_stride;  /* bytes */
+    int n_tokens;
+};
+
+/* cpu_mm.c */
+bool cpu_wants_q8(const struct cpu_backend *b, const struct weight *w);
+/* Writes rows [first, last) of all tokens to y (y_stride floats a token); mat chooses an expert.  The
+ * bias is added.  x->n_tokens may be 0. */
+void cpu_mm(const struct cpu_member *m, const struct linear *w, int mat, const struct cpu_rows *x,
+            int first, int last, float *y, size_t y_stride);
+/* The members together: norm (when norm is not NULL) and quantise n_tokens rows of n floats; ends with
+ * a barrier.  rows[i] is row i of x, or row index[i] when index is not NULL. */
+struct cpu_rows cpu_prepare(const struct cpu_member *m, const float *x, const int32_t *index,
+                            int n_tokens, int n, const float *norm, float eps, bool q8);
+/* A number of rows per work item, a multiple of grain, that gives every member several. */
+int cpu_chunk(const struct cpu_member *m, int n_rows, int grain);
+
+/* cpu_ops.c, cpu_attn.c, cpu_moe.c: one function per operation; none ends with a barrier, the caller
+ * puts one after each. */
+void cpu_op_embed(const struct cpu_member *m, const struct op_embed *op);
+void cpu_op_qkv(const struct cpu_member *m, const struct op_qkv *op);
+void cpu_op_attend(const struct cpu_member *m, const struct op_attend *op);
+void cpu_op_project(const struct cpu_member *m, const struct op_project *op);
+void cpu_op_glu(const struct cpu_member *m, const struct op_glu *op);
+void cpu_op_moe(const struct cpu_member *m, const struct op_moe *op);
+void cpu_op_head(const struct cpu_member *m, const struct op_head *op);
+
+/* Floats of scratch that cpu_op_attend needs per member, and for shared partial results. */
+size_t cpu_attn_member_floats(const struct step_limits *l);
+size_t cpu_attn_partial_floats(const struct step_limits *l, int n_threads);
+
+#endif

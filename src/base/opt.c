@@ -1,0 +1,178 @@
+/* opt.c - parsing and help pages from tables of options. */
+#include "opt.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base.h"
+
+enum { MOST_NAME = 64, HELP_COLUMN = 30 };
+
+/* Does `word` (n bytes) stand among the comma-separated names? */
+static bool has_name(const char *names, const char *word, size_t n)
+{
+    for (const char *p = names; *p;) {
+        size_t length = strcspn(p, ", ");
+        if (length == n && memcmp(p, word, n) == 0) return true;
+        p += length;
+        p += strspn(p, ", ");
+    }
+    return false;
+}
+
+static const struct opt *find(const struct opt_command *c, const char *word, size_t n)
+{
+    for (size_t i = 0; i < c->n_options; i++)
+        if (has_name(c->options[i].names, word, n)) return &c->options[i];
+    return NULL;
+}
+
+static size_t distance(const char *a, const char *b)
+{
+    size_t n = strlen(b), row[MOST_NAME + 1];
+    if (n > MOST_NAME || strlen(a) > MOST_NAME) return SIZE_MAX;
+    for (size_t j = 0; j <= n; j++) row[j] = j;
+    for (size_t i = 1; a[i - 1]; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= n; j++) {
+            size_t above = row[j], change = diagonal + (a[i - 1] != b[j - 1]);
+            row[j] = MIN(change, MIN(above, row[j - 1]) + 1);
+            diagonal = above;
+        }
+    }
+    return row[n];
+}
+
+const char *opt_nearest(const char *word, const char *const *names, size_t n)
+{
+    const char *best = NULL;
+    size_t least = strlen(word) / 3 + 2;
+    for (size_t i = 0; i < n; i++) {
+        size_t d = distance(word, names[i]);
+        if (d < least) {
+            least = d;
+            best = names[i];
+        }
+    }
+    return best;
+}
+
+static int unknown(const struct opt_command *c, const char *word, size_t n, struct redline_err *err)
+{
+    char name[MOST_NAME + 1], known[64][MOST_NAME + 1];
+    const char *pointers[64];
+    size_t n_known = 0;
+    snprintf(name, sizeof name, "%.*s", (int)MIN(n, (size_t)MOST_NAME), word);
+    for (size_t i = 0; i < c->n_options; i++)
+        for (const char *p = c->options[i].names; *p && n_known < COUNT_OF(known);) {
+            size_t length = strcspn(p, ", ");
+            snprintf(known[n_known], sizeof known[0], "%.*s", (int)length, p);
+            pointers[n_known] = known[n_known];
+            n_known++;
+            p += length;
+            p += strspn(p, ", ");
+        }
+    const char *near = opt_nearest(name, pointers, n_known);
+    if (near) return err_set(err, REDLINE_ARG, "there is no option '%s'; did you mean '%s'?", name, near);
+    return err_set(err, REDLINE_ARG, "there is no option '%s'; --help lists them", name);
+}
+
+static int out_of_range(const struct opt *o, const char *name, const char *value,
+                        struct redline_err *err)
+{
+    return err_set(err, REDLINE_ARG, "%s %s: it must lie between %g and %g", name, value, o->least,
+                   o->most);
+}
+
+static int set_value(const struct opt *o, const char *name, const char *value, struct redline_err *err)
+{
+    char *end = NULL;
+    errno = 0;
+    switch (o->kind) {
+    case OPT_FLAG: return err_set(err, REDLINE_ARG, "%s takes no value", name);
+    case OPT_STRING: *(const char **)o->to = value; return 0;
+    case OPT_INT: {
+        long n = strtol(value, &end, 10);
+        if (*end || end == value) break;
+        if (errno || (double)n < o->least || (double)n > o->most)
+            return out_of_range(o, name, value, err);
+        *(int *)o->to = (int)n;
+        return 0;
+    }
+    case OPT_U64: {
+        unsigned long long n = strtoull(value, &end, 10);
+        if (*end || end == value || *value == '-' || errno) break;
+        *(uint64_t *)o->to = n;
+        return 0;
+    }
+    case OPT_FLOAT: {
+        double x = strtod(value, &end);
+        if (*end || end == value) break;
+        if (!(x >= o->least && x <= o->most)) return out_of_range(o, name, value, err);
+        *(float *)o->to = (float)x;
+        return 0;
+    }
+    }
+    return err_set(err, REDLINE_ARG, "%s '%s': a number is expected", name, value);
+}
+
+int opt_parse(const struct opt_command *c, int argc, char **argv, const char **words, int most_words,
+              int *n_words, bool *help, struct redline_err *err)
+{
+    bool flags = true;
+    *n_words = 0;
+    *help = false;
+    for (int i = 0; i < argc; i++) {
+        const char *word = argv[i];
+        if (flags && strcmp(word, "--") == 0) {
+            flags = false;
+            continue;
+        }
+        if (!flags || word[0] != '-' || word[1] == '\0') {
+            if (*n_words == most_words)
+                return err_set(err, REDLINE_ARG, "'%s' is one word too many", word);
+            words[(*n_words)++] = word;
+            continue;
+        }
+        if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0) {
+            *help = true;
+            return 0;
+        }
+        size_t n = word[1] == '-' ? strcspn(word, "=") : strlen(word);
+        const struct opt *o = find(c, word, n);
+        if (!o) return unknown(c, word, n, err);
+        const char *value = word[n] == '=' ? word + n + 1 : NULL;
+        char name[MOST_NAME + 1];
+        snprintf(name, sizeof name, "%.*s", (int)MIN(n, (size_t)MOST_NAME), word);
+        if (o->kind == OPT_FLAG && !value) {
+            *(bool *)o->to = true;
+            continue;
+        }
+        if (!value && ++i == argc) return err_set(err, REDLINE_ARG, "%s needs a value (%s)", name, o->value);
+        TRY(set_value(o, name, value ? value : argv[i], err));
+    }
+    return 0;
+}
+
+int opt_help(const struct opt_command *c, struct buf *out, struct redline_err *err)
+{
+    TRY(buf_printf(out, err, "usage: %s\n\n%s\n", c->usage, c->summary));
+    if (c->n_options) TRY(buf_printf(out, err, "\n"));
+    for (size_t i = 0; i < c->n_options; i++) {
+        const struct opt *o = &c->options[i];
+        char left[128];
+        snprintf(left, sizeof left, "  %s %s", o->names, o->value ? o->value : "");
+        TRY(buf_printf(out, err, "%-*s", HELP_COLUMN, left));
+        if (strlen(left) >= HELP_COLUMN) TRY(buf_printf(out, err, "\n%*s", HELP_COLUMN, ""));
+        for (const char *p = o->help; *p;) {
+            size_t n = strcspn(p, "\n");
+            TRY(buf_printf(out, err, "%s%.*s\n", p == o->help ? " " : "                               ",
+                           (int)n, p));
+            p += n + (p[n] == '\n');
+        }
+    }
+    if (c->notes) TRY(buf_printf(out, err, "\n%s\n", c->notes));
+    return 0;
+}

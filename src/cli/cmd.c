@@ -1,0 +1,87 @@
+/* cmd.c - what the commands share: failing, parsing, writing. */
+#include "cmd.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "mem.h"
+
+int cmd_fail(const struct redline_err *err)
+{
+    fprintf(stderr, "redline: %s\n", err->message);
+    return err->code == REDLINE_ARG ? EXIT_USAGE : EXIT_CANNOT;
+}
+
+bool cmd_parse(const struct opt_command *c, int argc, char **argv, const char **words, int most_words,
+               int *n_words, int *exit_code)
+{
+    struct redline_err err = {0};
+    struct buf page = {0};
+    bool help;
+    int status = opt_parse(c, argc, argv, words, most_words, n_words, &help, &err);
+    if (!status && !help) return true;
+    if (!status) status = opt_help(c, &page, &err);
+    if (!status) status = cmd_write(page.p, page.n, &err);
+    if (!status) status = cmd_flush(&err);
+    buf_free(&page);
+    *exit_code = status ? cmd_fail(&err) : EXIT_FINE;
+    return false;
+}
+
+int cmd_model_path(const char **path, const char *option, const char *const *words, int n_words,
+                   bool required, struct redline_err *err)
+{
+    if (option && n_words > 0)
+        return err_set(err, REDLINE_ARG, "two models are named: '%s' and '%s'", option, words[0]);
+    *path = option ? option : n_words > 0 ? words[0] : NULL;
+    if (!*path && required) return err_set(err, REDLINE_ARG, "a model is needed: redline COMMAND MODEL");
+    return 0;
+}
+
+int cmd_write(const void *bytes, size_t n, struct redline_err *err)
+{
+    if (n == 0 || fwrite(bytes, 1, n, stdout) == n) return 0;
+    return err_set(err, REDLINE_IO, "standard output cannot be written: %s", strerror(errno));
+}
+
+int cmd_flush(struct redline_err *err)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) return 0;
+    return err_set(err, REDLINE_IO, "standard output cannot be written: %s", strerror(errno));
+}
+
+int cmd_parse_ids(int32_t **ids, size_t *n, const char *list, struct redline_err *err)
+{
+    size_t most = 1;
+    for (const char *p = list; *p; p++) most += *p == ',';
+    *n = 0;
+    *ids = mem_new(most, sizeof **ids);
+    if (!*ids) return err_memory(err, most * sizeof **ids, "token ids");
+    for (const char *p = list;; p++) {
+        char *end;
+        errno = 0;
+        long id = strtol(p, &end, 10);
+        if (end == p || (*end && *end != ',') || errno || id < 0 || id > INT32_MAX) {
+            mem_free(*ids);
+            *ids = NULL;
+            return err_set(err, REDLINE_ARG, "'%.40s' is not a list of token ids (1,2,3)", p);
+        }
+        (*ids)[(*n)++] = (int32_t)id;
+        p = end;
+        if (!*p) return 0;
+    }
+}
+
+void cmd_bytes_text(uint64_t bytes, char *out, size_t n)
+{
+    static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
+    double x = (double)bytes;
+    int u = 0;
+    while (x >= 999.5 && u < 4) {
+        x /= 1000;
+        u++;
+    }
+    snprintf(out, n, x < 9.95 && u > 0 ? "%.1f %s" : "%.0f %s", x, units[u]);
+}

@@ -1,0 +1,53 @@
+/* cmd.h - commands: a table of names and functions, one file each.
+ *
+ * How to add one: (1) write cmd_<name>.c with its table of options and its function, (2) declare the
+ * function below, (3) add a row in main.c, (4) describe it in README.md.
+ *
+ * This folder is the only place that prints, exits and reads the environment.  Standard output holds
+ * the answer alone; progress and measurements go to standard error. */
+#ifndef CMD_H
+#define CMD_H
+
+#include "opt.h"
+#include "redline_probe.h"
+
+enum exit_code {
+    EXIT_FINE = 0,
+    EXIT_NO = 1,        /* the answer is "no" */
+    EXIT_USAGE = 2,     /* wrong usage, or not comparable */
+    EXIT_CANNOT = 3,    /* file, memory, device */
+    EXIT_UNDECIDED = 4, /* more runs are needed */
+};
+
+int cmd_run(int argc, char **argv);
+int cmd_tokenize(int argc, char **argv);
+int cmd_logits(int argc, char **argv);
+int cmd_inspect(int argc, char **argv);
+int cmd_plan(int argc, char **argv);
+
+/* ---- what commands share (cmd.c) ------------------------------------------------------------- */
+
+/* Prints "redline: <message>" and returns the exit code that belongs to err->code. */
+int cmd_fail(const struct redline_err *err);
+
+/* Parses; returns true when the command shall go on.  Otherwise *exit_code is what to return: the help
+ * page was printed, or the message of what is wrong. */
+bool cmd_parse(const struct opt_command *c, int argc, char **argv, const char **words, int most_words,
+               int *n_words, int *exit_code);
+
+/* The model's path from `-m` or the first positional word; both given, or none where one is needed, is
+ * REDLINE_ARG.  NULL stands for the demo model. */
+int cmd_model_path(const char **path, const char *option, const char *const *words, int n_words,
+                   bool required, struct redline_err *err);
+
+/* Writes bytes to standard output; REDLINE_IO when that fails. */
+int cmd_write(const void *bytes, size_t n, struct redline_err *err);
+int cmd_flush(struct redline_err *err);
+
+/* Numbers from a comma-separated list; *ids is the caller's to redline_free(). */
+int cmd_parse_ids(int32_t **ids, size_t *n, const char *list, struct redline_err *err);
+
+/* "4.0 GB", "823 MB": decimal units, n bytes of buffer. */
+void cmd_bytes_text(uint64_t bytes, char *out, size_t n);
+
+#endif

@@ -1,0 +1,95 @@
+/* cmd_logits.c - redline logits: raw float32 logits after each of the given tokens. */
+#include <string.h>
+
+#include "base.h"
+#include "cmd.h"
+#include "file.h"
+
+enum { ROWS_PER_PASS = 64 };
+
+struct logits {
+    const char *model_path, *tokens, *tokens_file, *out_path, *type_k, *type_v;
+    int n_threads, n_ubatch;
+    bool exact;
+    struct buf rows; /* everything that was computed; written at once, so that no half file stays */
+};
+
+static int keep_row(void *user, const float *logits, size_t n_vocab, struct redline_err *err)
+{
+    struct logits *l = user;
+    return buf_append(&l->rows, logits, n_vocab * sizeof *logits, err);
+}
+
+static int compute(struct logits *l, const struct redline_model *model, const int32_t *ids, size_t n,
+                   struct redline_err *err)
+{
+    struct redline_engine *engine;
+    struct redline_engine_params params = {.n_threads = l->n_threads,
+                                           .n_ctx = (int)MIN(n, (size_t)1 << 28),
+                                           .n_ubatch = l->n_ubatch ? l->n_ubatch : ROWS_PER_PASS,
+                                           .n_outputs = l->n_ubatch ? l->n_ubatch : ROWS_PER_PASS,
+                                           .type_k = l->type_k,
+                                           .type_v = l->type_v,
+                                           .exact = l->exact};
+    TRY(redline_engine_open(&engine, model, &params, err));
+    int status = redline_logits(engine, ids, n, keep_row, l, err);
+    redline_engine_close(&engine);
+    return status;
+}
+
+static int run_all(struct logits *l, const char *const *words, int n_words,
+                   struct redline_model **model, struct redline_err *err)
+{
+    const char *path;
+    struct buf list = {0};
+    int32_t *ids;
+    size_t n;
+    TRY(cmd_model_path(&path, l->model_path, words, n_words, true, err));
+    if (!l->tokens == !l->tokens_file)
+        return err_set(err, REDLINE_ARG, "token ids are needed: --tokens 1,2,3 or --tokens-file FILE");
+    if (!l->out_path) return err_set(err, REDLINE_ARG, "a file to write is needed: -o FILE");
+    int status = l->tokens_file ? file_read(&list, l->tokens_file, err)
+                                : buf_append_str(&list, str_of(l->tokens), err);
+    while (list.n > 0 && (list.p[list.n - 1] == '\n' || list.p[list.n - 1] == ' '))
+        list.p[--list.n] = '\0';
+    if (!status) status = cmd_parse_ids(&ids, &n, list.p ? list.p : "", err);
+    buf_free(&list);
+    if (status) return status;
+    status = redline_model_open(model, path, err);
+    if (!status) status = compute(l, *model, ids, n, err);
+    redline_free(ids);
+    if (status) return status;
+    if (strcmp(l->out_path, "-") != 0) return file_write(l->out_path, l->rows.p, l->rows.n, err);
+    TRY(cmd_write(l->rows.p, l->rows.n, err));
+    return cmd_flush(err);
+}
+
+int cmd_logits(int argc, char **argv)
+{
+    struct logits l = {0};
+    const struct opt options[] = {
+        {"-m, --model", "FILE", OPT_STRING, &l.model_path, 0, 0, "GGUF file"},
+        {"--tokens", "IDS", OPT_STRING, &l.tokens, 0, 0, "token ids, separated by commas"},
+        {"--tokens-file", "FILE", OPT_STRING, &l.tokens_file, 0, 0, "the same from a file"},
+        {"-o, --output", "FILE", OPT_STRING, &l.out_path, 0, 0, "where to write; - for standard output"},
+        {"-t, --threads", "N", OPT_INT, &l.n_threads, 0, 512, "threads; 0: the cores this process may use"},
+        {"-ub, --ubatch-size", "N", OPT_INT, &l.n_ubatch, 0, 65536, "tokens of one pass (64)"},
+        {"-ctk, --cache-type-k", "TYPE", OPT_STRING, &l.type_k, 0, 0, "type of cached keys: f16 (default), f32"},
+        {"-ctv, --cache-type-v", "TYPE", OPT_STRING, &l.type_v, 0, 0, "type of cached values: f16 (default), f32"},
+        {"--exact", NULL, OPT_FLAG, &l.exact, 0, 0, "float32 activations in every product"},
+    };
+    const struct opt_command command = {
+        "redline logits MODEL --tokens 1,2,3 -o FILE",
+        "Feeds the tokens from position 0 and writes the logits after each of them: little-endian float32,\n"
+        "[n_tokens, n_vocab].  Needs no tokenizer.",
+        options, COUNT_OF(options), NULL};
+    const char *words[1];
+    struct redline_err err = {0};
+    struct redline_model *model = NULL;
+    int n_words, exit_code;
+    if (!cmd_parse(&command, argc, argv, words, 1, &n_words, &exit_code)) return exit_code;
+    int status = run_all(&l, words, n_words, &model, &err);
+    redline_model_close(&model);
+    buf_free(&l.rows);
+    return status ? cmd_fail(&err) : EXIT_FINE;
+}

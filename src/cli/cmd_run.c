@@ -1,0 +1,277 @@
+/* cmd_run.c - redline run: a prompt, its continuation, and one line of what was measured. */
+#include <jansson.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base.h"
+#include "cmd.h"
+#include "file.h"
+
+static const char default_prompt[] = "Once upon a time";
+
+struct run {
+    /* options */
+    const char *model_path, *prompt, *prompt_file, *type_k, *type_v;
+    int n_predict, n_threads, n_ctx, n_ubatch;
+    bool ignore_end, no_prompt, quiet, json, exact;
+    struct redline_sampling sampling;
+
+    /* in progress */
+    struct redline_model *model;
+    struct redline_engine *engine;
+    struct buf text;      /* the prompt */
+    struct buf answer;    /* for --json */
+    bool terminal;        /* progress is shown on standard error */
+    bool progress_shown;
+    struct redline_event done;
+    int write_status;
+    struct redline_err write_err;
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int signal_number)
+{
+    (void)signal_number;
+    interrupted = 1;
+}
+
+static void clear_progress(struct run *r)
+{
+    if (r->progress_shown) fprintf(stderr, "\r\033[K");
+    r->progress_shown = false;
+}
+
+static void show_progress(struct run *r, const char *what, double share)
+{
+    if (!r->terminal) return;
+    fprintf(stderr, "\r\033[K%s %3.0f %%", what, 100 * share);
+    fflush(stderr);
+    r->progress_shown = true;
+}
+
+static void keep_text(struct run *r, const char *text, size_t n)
+{
+    if (r->write_status) return;
+    r->write_status = r->json ? buf_append(&r->answer, text, n, &r->write_err)
+                              : cmd_write(text, n, &r->write_err);
+    if (!r->write_status && !r->json) r->write_status = cmd_flush(&r->write_err);
+}
+
+static int on_event(void *user, const struct redline_event *event)
+{
+    struct run *r = user;
+    switch (event->kind) {
+    case REDLINE_EVENT_LOADING:
+        if (event->load.load_ns > 300000000)
+            show_progress(r, "loading", (double)event->load.done_bytes / (double)event->load.total_bytes);
+        break;
+    case REDLINE_EVENT_LOADED: clear_progress(r); break;
+    case REDLINE_EVENT_PREFILL:
+        if (event->prefill.n_done < event->prefill.n_total)
+            show_progress(r, "reading the prompt",
+                          (double)event->prefill.n_done / (double)event->prefill.n_total);
+        else
+            clear_progress(r);
+        break;
+    case REDLINE_EVENT_TOKEN: keep_text(r, event->token.text, event->token.n_bytes); break;
+    case REDLINE_EVENT_DONE: r->done = *event; break;
+    case REDLINE_EVENT_WARNING:
+        clear_progress(r);
+        fprintf(stderr, "redline: warning: %s\n", event->warning);
+        break;
+    }
+    return interrupted || r->write_status;
+}
+
+static int read_prompt(struct run *r, struct redline_err *err)
+{
+    if (r->prompt && r->prompt_file)
+        return err_set(err, REDLINE_ARG, "-p and -f are both given; one prompt is enough");
+    if (r->prompt_file) return file_read(&r->text, r->prompt_file, err);
+    return buf_append_str(&r->text, str_of(r->prompt ? r->prompt : default_prompt), err);
+}
+
+/* Without -c, the context is what this request needs. */
+static int choose_context(struct run *r, struct redline_err *err)
+{
+    int32_t *ids;
+    size_t n;
+    struct redline_engine_params probe = {.n_ctx = 1};
+    struct redline_plan plan;
+    TRY(redline_tokenize(r->model, r->text.p, r->text.n, REDLINE_ADD_SPECIAL | REDLINE_PARSE_SPECIAL, &ids,
+                         &n, err));
+    redline_free(ids);
+    if (n == 0) return err_set(err, REDLINE_ARG, "the prompt is empty");
+    if (r->n_ctx) return 0;
+    TRY(redline_plan(r->model, &probe, &plan, err));
+    size_t need = r->n_predict < 0 ? MAX((size_t)plan.n_ctx_train, n + 1) : n + (size_t)r->n_predict;
+    if (need > (size_t)1 << 28) return err_set(err, REDLINE_ARG, "a context of %zu tokens", need);
+    r->n_ctx = (int)need;
+    return 0;
+}
+
+struct measured {
+    double load_ms, prefill_rate, decode_rate; /* tokens per second; NAN: nothing was measured */
+    double bandwidth, share;  /* bytes per second; of it used by decoding */
+    struct redline_engine_facts facts;
+};
+
+static int measure(struct run *r, struct measured *m, struct redline_err *err)
+{
+    redline_engine_facts(r->engine, &m->facts); /* the peak, before the probe takes memory */
+    m->load_ms = (double)m->facts.load_ns / 1e6;
+    m->prefill_rate = (double)r->done.done.n_prompt * 1e9 / (double)r->done.done.prefill_ns;
+    m->decode_rate = r->done.done.n_decoded
+                         ? (double)r->done.done.n_decoded * 1e9 / (double)r->done.done.decode_ns
+                         : NAN;
+    TRY(redline_measure_bandwidth(r->engine, &m->bandwidth, err));
+    double depth = (double)r->done.done.n_prompt + (double)r->done.done.n_generated / 2;
+    double token_bytes = (double)m->facts.plan.token_bytes +
+                         depth * (double)m->facts.plan.kv_token_bytes;
+    m->share = m->decode_rate * token_bytes / m->bandwidth;
+    return 0;
+}
+
+static const char *const stop_names[] = {"length", "end", "context", "cancel"};
+
+static void print_measured(const struct run *r, const struct measured *m)
+{
+    char peak[32], decode[160] = "no token decoded";
+    cmd_bytes_text(m->facts.peak_rss_bytes, peak, sizeof peak);
+    if (r->done.done.n_decoded)
+        snprintf(decode, sizeof decode, "decode %.1f tok/s, %.0f %% of the %.1f GB/s measured here%s",
+                 m->decode_rate, 100 * m->share, m->bandwidth / 1e9,
+                 m->facts.plan.token_bytes < m->facts.last_level_cache_bytes
+                     ? " (the weights fit in the cache)"
+                     : "");
+    fprintf(stderr,
+            "load %.0f ms | prefill %.1f tok/s (%zu tokens) | %s (%zu tokens, stop: %s) | peak %s | %s, "
+            "%d thread%s, %s kernels for %s\n",
+            m->load_ms, m->prefill_rate, r->done.done.n_prompt, decode, r->done.done.n_generated,
+            stop_names[r->done.done.stop], peak, m->facts.cpu, m->facts.plan.n_threads,
+            m->facts.plan.n_threads == 1 ? "" : "s", m->facts.kernel, m->facts.kernel_type);
+}
+
+static int print_json(const struct run *r, const struct measured *m, struct redline_err *err)
+{
+    json_t *root = json_pack(
+        "{s:s%, s:s%, s:s, s:I, s:I, s:f, s:f, s:o, s:f, s:o, s:I, s:I, s:s, s:s, s:i, s:i, s:s, s:s}",
+        "prompt", r->text.p, r->text.n, "text", r->answer.p ? r->answer.p : "", r->answer.n, "stop",
+        stop_names[r->done.done.stop], "n_prompt", (json_int_t)r->done.done.n_prompt, "n_generated",
+        (json_int_t)r->done.done.n_generated, "load_ms", m->load_ms, "prefill_tokens_per_s",
+        m->prefill_rate, "decode_tokens_per_s",
+        isnan(m->decode_rate) ? json_null() : json_real(m->decode_rate), "bandwidth_bytes_per_s",
+        m->bandwidth, "decode_share_of_bandwidth", isnan(m->share) ? json_null() : json_real(m->share),
+        "peak_rss_bytes", (json_int_t)m->facts.peak_rss_bytes, "kv_touched_bytes",
+        (json_int_t)m->facts.kv_touched_bytes, "device", m->facts.plan.device, "cpu", m->facts.cpu,
+        "n_threads", m->facts.plan.n_threads, "n_ctx", m->facts.plan.n_ctx, "kernel", m->facts.kernel,
+        "kernel_type", m->facts.kernel_type);
+    char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    int status = text ? cmd_write(text, strlen(text), err)
+                      : err_set(err, REDLINE_FORMAT, "the answer is not UTF-8, as JSON has to be");
+    if (!status) status = cmd_write("\n", 1, err);
+    free(text);
+    json_decref(root);
+    return status;
+}
+
+static int generate(struct run *r, struct redline_err *err)
+{
+    struct redline_engine_params params = {.n_threads = r->n_threads,
+                                           .n_ctx = r->n_ctx,
+                                           .n_ubatch = r->n_ubatch,
+                                           .type_k = r->type_k,
+                                           .type_v = r->type_v,
+                                           .exact = r->exact,
+                                           .listener = on_event,
+                                           .user = r};
+    struct redline_request request = {.text = r->text.p,
+                                      .n_bytes = r->text.n,
+                                      .n_predict = r->n_predict,
+                                      .ignore_end = r->ignore_end,
+                                      .sampling = r->sampling,
+                                      .listener = on_event,
+                                      .user = r};
+    TRY(redline_engine_open(&r->engine, r->model, &params, err));
+    if (!r->no_prompt && !r->json) keep_text(r, r->text.p, r->text.n);
+    TRY(redline_generate(r->engine, &request, err));
+    clear_progress(r);
+    if (!r->json) keep_text(r, "\n", 1);
+    if (r->write_status) {
+        if (err) *err = r->write_err;
+        return r->write_status;
+    }
+    struct measured m;
+    if (r->quiet && !r->json) return 0;
+    TRY(measure(r, &m, err));
+    if (!r->quiet) print_measured(r, &m);
+    return r->json ? print_json(r, &m, err) : 0;
+}
+
+static int run_all(struct run *r, const char *const *words, int n_words, struct redline_err *err)
+{
+    const char *path;
+    TRY(cmd_model_path(&path, r->model_path, words, n_words, false, err));
+    TRY(read_prompt(r, err));
+    TRY(redline_model_open(&r->model, path, err));
+    TRY(choose_context(r, err));
+    TRY(generate(r, err));
+    return cmd_flush(err);
+}
+
+int cmd_run(int argc, char **argv)
+{
+    struct run r = {.n_predict = 256, .sampling = redline_sampling_default()};
+    struct redline_sampling *s = &r.sampling;
+    const struct opt options[] = {
+        {"-m, --model", "FILE", OPT_STRING, &r.model_path, 0, 0, "GGUF file; the demo model without it"},
+        {"-p, --prompt", "TEXT", OPT_STRING, &r.prompt, 0, 0, "raw text to continue (Once upon a time)"},
+        {"-f, --file", "FILE", OPT_STRING, &r.prompt_file, 0, 0, "read the prompt from a file, - for standard input"},
+        {"-n, --n-predict", "N", OPT_INT, &r.n_predict, -1, 1e9, "most tokens to generate (256); -1: until the end"},
+        {"-c, --ctx-size", "N", OPT_INT, &r.n_ctx, 0, 1 << 28, "context in tokens; 0: what the request needs"},
+        {"-t, --threads", "N", OPT_INT, &r.n_threads, 0, 512, "threads; 0: the cores this process may use"},
+        {"-ub, --ubatch-size", "N", OPT_INT, &r.n_ubatch, 0, 65536, "most prompt tokens of one pass (512)"},
+        {"-ctk, --cache-type-k", "TYPE", OPT_STRING, &r.type_k, 0, 0, "type of cached keys: f16 (default), f32"},
+        {"-ctv, --cache-type-v", "TYPE", OPT_STRING, &r.type_v, 0, 0, "type of cached values: f16 (default), f32"},
+        {"--exact", NULL, OPT_FLAG, &r.exact, 0, 0, "float32 activations in every product"},
+        {"--temp", "X", OPT_FLOAT, &s->temperature, 0, 1000, "temperature (0.8); 0: always the most probable token"},
+        {"--top-k", "N", OPT_INT, &s->top_k, 0, 1e9, "keep the N most probable tokens (40); 0: all"},
+        {"--top-p", "X", OPT_FLOAT, &s->top_p, 0, 1, "keep the most probable X of the mass (0.95); 1: all"},
+        {"--min-p", "X", OPT_FLOAT, &s->min_p, 0, 1, "drop tokens below X times the best (0.05); 0: none"},
+        {"--repeat-penalty", "X", OPT_FLOAT, &s->repeat_penalty, 0, 1000, "penalty on recent tokens (1: none)"},
+        {"--repeat-last-n", "N", OPT_INT, &s->repeat_last_n, -1, 1e9, "how many tokens are recent (64); -1: all"},
+        {"--presence-penalty", "X", OPT_FLOAT, &s->presence_penalty, -1000, 1000, "subtracted from logits of recent tokens (0)"},
+        {"--frequency-penalty", "X", OPT_FLOAT, &s->frequency_penalty, -1000, 1000, "the same, for every occurrence (0)"},
+        {"-s, --seed", "N", OPT_U64, &s->seed, 0, 0, "seed of the random choice (0); same seed, same text"},
+        {"--ignore-eos", NULL, OPT_FLAG, &r.ignore_end, 0, 0, "go on after the model's end token"},
+        {"--no-display-prompt", NULL, OPT_FLAG, &r.no_prompt, 0, 0, "print the continuation alone"},
+        {"--json", NULL, OPT_FLAG, &r.json, 0, 0, "one JSON object on standard output at the end"},
+        {"-q, --quiet", NULL, OPT_FLAG, &r.quiet, 0, 0, "no measured line on standard error"},
+    };
+    const struct opt_command command = {
+        "redline run [MODEL] [options]",
+        "Continues a prompt and streams the text to standard output: prompt, continuation, one newline.\n"
+        "Ends with one line on standard error: time to load, prompt and generated tokens per second, the\n"
+        "share of this machine's measured memory bandwidth that decoding used, peak memory, where it ran.",
+        options, COUNT_OF(options),
+        "Special tokens written in the prompt are parsed.  Ctrl-C ends the text and still prints the line.\n"
+        "Example: redline run -p '12 + 7 =' -n 8 --temp 0"};
+    const char *words[1];
+    struct redline_err err = {0};
+    int n_words, exit_code;
+    if (!cmd_parse(&command, argc, argv, words, 1, &n_words, &exit_code)) return exit_code;
+    r.terminal = isatty(STDERR_FILENO) && !r.quiet;
+    signal(SIGINT, on_interrupt);
+    int status = run_all(&r, words, n_words, &err);
+    clear_progress(&r);
+    redline_engine_close(&r.engine);
+    redline_model_close(&r.model);
+    buf_free(&r.text);
+    buf_free(&r.answer);
+    return status ? cmd_fail(&err) : EXIT_FINE;
+}

@@ -1,0 +1,58 @@
+/* main.c - the table of commands, and nothing else. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base.h"
+#include "cmd.h"
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary;
+} commands[] = {
+    {"run", cmd_run, "generate text; without a model, with the demo model"},
+    {"tokenize", cmd_tokenize, "turn standard input into tokens"},
+    {"logits", cmd_logits, "write the raw logits after each of some tokens"},
+    {"inspect", cmd_inspect, "show what is in a model file"},
+    {"plan", cmd_plan, "show where everything would live and what it costs, without loading"},
+};
+
+static void print_usage(FILE *to)
+{
+    fprintf(to, "Redline runs language models on this machine and shows how close to its limit they run.\n\n"
+                "usage: redline COMMAND [options]\n\n");
+    for (size_t i = 0; i < COUNT_OF(commands); i++)
+        fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    fprintf(to, "\nredline COMMAND --help describes a command.  redline --version prints the version.\n");
+}
+
+static int unknown(const char *word)
+{
+    const char *names[COUNT_OF(commands)];
+    for (size_t i = 0; i < COUNT_OF(commands); i++) names[i] = commands[i].name;
+    const char *near = opt_nearest(word, names, COUNT_OF(commands));
+    if (near)
+        fprintf(stderr, "redline: there is no command '%s'; did you mean '%s'?\n", word, near);
+    else
+        fprintf(stderr, "redline: there is no command '%s'; redline --help lists them\n", word);
+    return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_usage(stderr);
+        return EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_usage(stdout);
+        return EXIT_FINE;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("redline " REDLINE_VERSION);
+        return EXIT_FINE;
+    }
+    for (size_t i = 0; i < COUNT_OF(commands); i++)
+        if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 2, argv + 2);
+    return unknown(argv[1]);
+}

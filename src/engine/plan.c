@@ -1,0 +1,127 @@
+/* plan.c - deciding, from the file's header and the machine's facts alone, where everything will live
+ * and how many bytes it takes.  What is printed here is carried out exactly by engine.c. */
+#include <math.h>
+
+#include "base.h"
+#include "engine.h"
+#include "team.h"
+
+enum { DEFAULT_UBATCH = 512, MOST_CTX = 1 << 28, MOST_UBATCH = 65536 };
+
+/* Left free beside the plan: code, stacks, page tables, the tokenizer. */
+static const uint64_t MARGIN_BYTES = 64u << 20;
+
+static int kv_type(enum dtype *out, const char *name, const char *what, struct redline_err *err)
+{
+    int type = name ? dtype_parse(str_of(name)) : DTYPE_F16;
+    if (type != DTYPE_F16 && type != DTYPE_F32)
+        return err_set(err, REDLINE_ARG, "%s cannot be '%s', known are f16 and f32", what, name);
+    *out = (enum dtype)type;
+    return 0;
+}
+
+static int check_range(const char *what, int value, int least, int most, struct redline_err *err)
+{
+    if (value >= least && value <= most) return 0;
+    return err_set(err, REDLINE_ARG, "%s is %d, it must lie between %d and %d", what, value, least,
+                   most);
+}
+
+int plan_params(struct plan_params *out, const struct redline_engine_params *p,
+                struct redline_err *err)
+{
+    struct cpu_facts cpu;
+    cpu_facts(&cpu);
+    *out = (struct plan_params){
+        .backend = {.n_threads = p->n_threads ? p->n_threads : cpu.n_threads, .exact = p->exact},
+        .model = {.n_ctx = p->n_ctx,
+                  .n_seqs = 1,
+                  .n_ubatch = p->n_ubatch ? p->n_ubatch : DEFAULT_UBATCH,
+                  .n_outputs = p->n_outputs ? p->n_outputs : 1}};
+    TRY(check_range("the number of threads", out->backend.n_threads, 1, TEAM_MAX, err));
+    TRY(check_range("the context", p->n_ctx, 1, MOST_CTX, err));
+    TRY(check_range("the batch", out->model.n_ubatch, 1, MOST_UBATCH, err));
+    TRY(check_range("the number of outputs", out->model.n_outputs, 1, MOST_UBATCH, err));
+    out->model.n_ubatch = MIN(out->model.n_ubatch, out->model.n_ctx);
+    TRY(kv_type(&out->model.type_k, p->type_k, "the type of keys", err));
+    return kv_type(&out->model.type_v, p->type_v, "the type of values", err);
+}
+
+/* The longest context whose KV fits beside the rest, in whole pages. */
+static int longest_ctx(const struct redline_plan *p)
+{
+    uint64_t rest = p->total_bytes - p->kv_bytes + MARGIN_BYTES;
+    if (p->available_bytes <= rest || p->kv_token_bytes == 0) return 0;
+    uint64_t n = (p->available_bytes - rest) / p->kv_token_bytes / KV_PAGE * KV_PAGE;
+    return (int)MIN(n, (uint64_t)MOST_CTX);
+}
+
+int redline_plan(const struct redline_model *model, const struct redline_engine_params *params,
+                 struct redline_plan *out, struct redline_err *err)
+{
+    struct plan_params p;
+    struct model_sizes sizes;
+    struct cpu_memory memory;
+    TRY(modelfile_runnable(model, err));
+    TRY(plan_params(&p, params, err));
+    model_sizes(&sizes, &model->h, &p.model, &backend_cpu, &p.backend);
+    cpu_memory(&memory);
+    *out = (struct redline_plan){
+        .device = backend_cpu.name,
+        .n_threads = p.backend.n_threads,
+        .n_ctx = p.model.n_ctx,
+        .n_ubatch = p.model.n_ubatch,
+        .n_layers = model->h.n_layers,
+        .type_k = dtype_name(p.model.type_k),
+        .type_v = dtype_name(p.model.type_v),
+        .weight_bytes = model->weights.bytes,
+        .unused_bytes = model->gguf->tensor_bytes - model->weights.bytes,
+        .kv_bytes = sizes.kv_bytes,
+        .kv_token_bytes = sizes.kv_bytes / (uint64_t)ROUND_UP(p.model.n_ctx, KV_PAGE),
+        .buffer_bytes = sizes.buffer_bytes,
+        .scratch_bytes = sizes.scratch_bytes,
+        .available_bytes = memory.available_bytes,
+        .limit_bytes = memory.limit_bytes,
+        .token_bytes = model->weights.token_bytes,
+        .n_ctx_train = model->h.n_ctx_train,
+    };
+    out->total_bytes = out->weight_bytes + out->kv_bytes + out->buffer_bytes + out->scratch_bytes;
+    out->fits = out->total_bytes + MARGIN_BYTES <= out->available_bytes;
+    out->n_ctx_fits = longest_ctx(out);
+    return 0;
+}
+
+int redline_plan_layer(const struct redline_model *model, const struct redline_plan *plan, int layer,
+                       struct redline_plan_layer *out, struct redline_err *err)
+{
+    TRY(modelfile_runnable(model, err));
+    TRY(check_range("the layer", layer, 0, model->h.n_layers - 1, err));
+    const struct layer_weights *w = &model->weights.layers[layer];
+    const struct linear *all[] = {&w->wq, &w->wk, &w->wv, &w->wo, &w->gate, &w->up, &w->down, &w->router};
+    *out = (struct redline_plan_layer){.kv_bytes = plan->kv_bytes / (uint64_t)model->h.n_layers};
+    for (size_t i = 0; i < COUNT_OF(all); i++)
+        out->weight_bytes += (uint64_t)all[i]->w.mat_bytes * (uint64_t)all[i]->w.n_mats;
+    return 0;
+}
+
+static double gib(uint64_t bytes)
+{
+    return (double)bytes / (double)(1u << 30);
+}
+
+int plan_refuse(const struct redline_plan *p, struct redline_err *err)
+{
+    if (p->fits) return 0;
+    double need = gib(p->total_bytes + MARGIN_BYTES), have = gib(p->available_bytes);
+    if (p->n_ctx_fits > 0)
+        return err_set(err, REDLINE_MEMORY,
+                       "a context of %d needs %.2f GiB (weights %.2f, KV %.2f, buffers %.2f), %.2f GiB are "
+                       "free; a context of %d would fit",
+                       p->n_ctx, need, gib(p->weight_bytes), gib(p->kv_bytes),
+                       gib(p->buffer_bytes + p->scratch_bytes), have, p->n_ctx_fits);
+    return err_set(err, REDLINE_MEMORY,
+                   "the model needs %.2f GiB (weights %.2f, KV %.2f, buffers %.2f), %.2f GiB are free: "
+                   "%.2f GiB are missing; a smaller quantisation is needed",
+                   need, gib(p->weight_bytes), gib(p->kv_bytes),
+                   gib(p->buffer_bytes + p->scratch_bytes), have, need - have);
+}

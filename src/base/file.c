@@ -1,4 +1,5 @@
-/* file.c - opening, mapping, reading and replacing files; every sentence names the path and the reason. */
+/* file.c - opening, mapping, reading and replacing files; every sentence names the path and the
+ * reason. */
 #define _GNU_SOURCE
 #include "file.h"
 
@@ -18,7 +19,7 @@
 #include "mem.h"
 
 enum {
-    READ_PIECE = 1 << 16,     /* growth of a buffer whose end is not known */
+    READ_PIECE = 1 << 16,      /* growth of a buffer whose end is not known */
     PREFETCH_PIECE = 16 << 20, /* bytes between two calls of progress */
 };
 
@@ -27,7 +28,8 @@ static int fail(struct redline_err *err, const char *verb, const char *path, int
     return err_set(err, REDLINE_IO, "cannot %s '%s': %s", verb, path, strerror(reason));
 }
 
-/* Without blocking, so that a pipe nobody writes to cannot hang the program before it is refused. */
+/* Without blocking, so that a pipe nobody writes to cannot hang the program before it is refused.
+ */
 static int open_regular(int *fd, struct stat *facts, const char *path, struct redline_err *err)
 {
     if (fault_hits(FAULT_READ)) return fail(err, "open", path, EIO);
@@ -69,8 +71,8 @@ void file_unmap(struct file_map *map)
     *map = (struct file_map){0};
 }
 
-void file_map_prefetch(const struct file_map *map, void (*progress)(void *user, size_t done, size_t total),
-                       void *user)
+void file_map_prefetch(const struct file_map *map,
+                       void (*progress)(void *user, size_t done, size_t total), void *user)
 {
     for (size_t at = 0; at < map->bytes;) {
         size_t n = MIN(map->bytes - at, (size_t)PREFETCH_PIECE);
@@ -122,7 +124,8 @@ struct file_out {
     char *temporary; /* where it is now; owned; NULL for a device */
 };
 
-/* A new file "<path>.<process>-<number>.part": in the same folder, so that the rename is one step. */
+/* A new file "<path>.<process>-<number>.part": in the same folder, so that the rename is one step.
+ */
 static int create_temporary(struct file_out *file, struct redline_err *err)
 {
     static _Atomic unsigned n_created;
@@ -183,8 +186,8 @@ int file_out_write(struct file_out *file, const void *bytes, size_t n, struct re
     return 0;
 }
 
-/* The bytes are made durable before the name points at them: else a power cut between the two leaves
- * an empty file where the old one stood. */
+/* The bytes are made durable before the name points at them: else a power cut between the two
+ * leaves an empty file where the old one stood. */
 int file_out_finish(struct file_out *file, struct redline_err *err)
 {
     if (!file->is_named && fsync(file->fd) != 0) return fail(err, "write", file->path, errno);

@@ -1,4 +1,5 @@
-/* gguf.c - opening and closing: who owns the mappings, the lists and the tables of a struct gguf. */
+/* gguf.c - opening and closing: who owns the mappings, the lists and the tables of a struct gguf.
+ */
 #include "gguf.h"
 
 #include <assert.h>
@@ -8,8 +9,8 @@
 #include "mem.h"
 
 /* An empty struct gguf around one file; on failure the file stays the caller's. */
-static int new_around(struct gguf **out, const void *bytes, size_t n, bool is_mapped,
-                      struct redline_err *err)
+static int new_around(struct gguf **out, const void *bytes, size_t n, const char *name,
+                      bool is_mapped, struct redline_err *err)
 {
     size_t total = sizeof(struct gguf) + sizeof(struct gguf_index) + sizeof(struct gguf_file);
     struct gguf *g = mem_new(1, sizeof *g);
@@ -23,6 +24,7 @@ static int new_around(struct gguf **out, const void *bytes, size_t n, bool is_ma
     }
     *file = (struct gguf_file){bytes, n};
     index->is_mapped = is_mapped;
+    gguf_show_path(&index->name, name);
     *g = (struct gguf){.index = index, .files = file, .n_files = 1};
     *out = g;
     return 0;
@@ -34,12 +36,12 @@ int gguf_open_one(struct gguf **out, const char *path, struct redline_err *err)
     struct gguf *g = NULL;
     *out = NULL;
     TRY(file_map(&map, path, err));
-    int status = new_around(&g, map.data, map.bytes, true, err);
+    int status = new_around(&g, map.data, map.bytes, path, true, err);
     if (status) {
         file_unmap(&map);
         return status;
     }
-    status = gguf_parse(g, path, err);
+    status = gguf_parse(g, err);
     if (status) gguf_close(&g);
     *out = g;
     return status;
@@ -48,7 +50,7 @@ int gguf_open_one(struct gguf **out, const char *path, struct redline_err *err)
 int gguf_open(struct gguf **out, const char *path, struct redline_err *err)
 {
     TRY(gguf_open_one(out, path, err));
-    int status = gguf_join(*out, path, path, err);
+    int status = gguf_join(*out, path, err);
     if (status) gguf_close(out);
     return status;
 }
@@ -59,9 +61,9 @@ int gguf_open_memory(struct gguf **out, const void *bytes, size_t n, const char 
     struct gguf *g = NULL;
     assert((uintptr_t)bytes % 8 == 0);
     *out = NULL;
-    TRY(new_around(&g, bytes, n, false, err));
-    int status = gguf_parse(g, name, err);
-    if (status == 0) status = gguf_join(g, NULL, name, err);
+    TRY(new_around(&g, bytes, n, name, false, err));
+    int status = gguf_parse(g, err);
+    if (status == 0) status = gguf_join(g, NULL, err);
     if (status) gguf_close(&g);
     *out = g;
     return status;

@@ -1,4 +1,5 @@
-/* gguf_index.c - keys and tensor names by hash: open addressing with linear probing, at most half full.
+/* gguf_index.c - keys and tensor names by hash: open addressing with linear probing, at most half
+ * full.
  *
  * Building the table is also where a repeated key or name is found. */
 #include "gguf_internal.h"
@@ -29,7 +30,7 @@ static uint32_t *slot_of(const struct gguf_table *table, const struct gguf *g, n
 }
 
 static int build(struct gguf_table *table, const struct gguf *g, uint64_t n, name_at_fn *name_at,
-                 const char *what, const char *file, struct redline_err *err)
+                 const char *what, struct redline_err *err)
 {
     uint64_t n_slots = 4;
     while (n_slots < 2 * n) n_slots *= 2;
@@ -41,23 +42,23 @@ static int build(struct gguf_table *table, const struct gguf *g, uint64_t n, nam
         uint32_t *slot = slot_of(table, g, name_at, name_at(g, i));
         if (*slot)
             return err_set(err, REDLINE_FORMAT, "%s: the %s '%s' occurs twice, as number %u and %u",
-                           GGUF_SHOW_PATH(file), what, GGUF_SHOW(name_at(g, i)), *slot,
+                           gguf_file_text(g), what, GGUF_SHOW(name_at(g, i)), *slot,
                            (unsigned)i + 1);
         *slot = (uint32_t)i + 1;
     }
     return 0;
 }
 
-int gguf_index_values(struct gguf *g, const char *name, struct redline_err *err)
+int gguf_index_values(struct gguf *g, struct redline_err *err)
 {
     struct gguf_index *index = g->index;
-    return build(&index->keys, g, g->n_values, key_at, "key", name, err);
+    return build(&index->keys, g, g->n_values, key_at, "key", err);
 }
 
-int gguf_index_tensors(struct gguf *g, const char *name, struct redline_err *err)
+int gguf_index_tensors(struct gguf *g, struct redline_err *err)
 {
     struct gguf_index *index = g->index;
-    return build(&index->names, g, g->n_tensors, tensor_at, "tensor", name, err);
+    return build(&index->names, g, g->n_tensors, tensor_at, "tensor", err);
 }
 
 const struct gguf_value *gguf_find(const struct gguf *g, const char *key)

@@ -4,6 +4,11 @@
 
 #include "gguf.h"
 
+/* Room for a text from a file made fit to print: see gguf_show(). */
+struct gguf_shown {
+    char text[128];
+};
+
 /* Open addressing; a slot holds 1 + the position in the array that is indexed, 0: free. */
 struct gguf_table {
     uint32_t *slots;
@@ -14,6 +19,7 @@ struct gguf_index {
     struct gguf_table keys;  /* of struct gguf's values */
     struct gguf_table names; /* of its tensors */
     bool is_mapped;          /* the files are ours to unmap */
+    struct gguf_shown name;  /* of the (first) file, for messages */
 };
 
 /* Limits of good sense, far above any model: they bound what a hostile but large file can demand. */
@@ -29,9 +35,15 @@ enum {
 
 /* ---- gguf_parse.c ------------------------------------------------------------------------------ */
 
-/* Fills values, tensors, files[0] and both tables from the bytes of one file; name: for messages.  g
- * is zeroed but for index and files[0]; on failure it holds what gguf_close() can free. */
-int gguf_parse(struct gguf *g, const char *name, struct redline_err *err);
+/* Fills values, tensors, files[0] and both tables from the bytes of one file.  g is zeroed but for
+ * the index and files[0]; on failure it holds what gguf_close() can free. */
+int gguf_parse(struct gguf *g, struct redline_err *err);
+
+/* The name of g's file, ready to print. */
+static inline const char *gguf_file_text(const struct gguf *g)
+{
+    return ((const struct gguf_index *)g->index)->name.text;
+}
 
 /* Bytes of a value of this type; 0 for strings and arrays. */
 uint32_t gguf_type_bytes(enum gguf_type type);
@@ -39,8 +51,8 @@ uint32_t gguf_type_bytes(enum gguf_type type);
 /* ---- gguf_index.c ------------------------------------------------------------------------------ */
 
 /* Replace the table; the first repeated key or name is REDLINE_FORMAT. */
-int gguf_index_values(struct gguf *g, const char *name, struct redline_err *err);
-int gguf_index_tensors(struct gguf *g, const char *name, struct redline_err *err);
+int gguf_index_values(struct gguf *g, struct redline_err *err);
+int gguf_index_tensors(struct gguf *g, struct redline_err *err);
 
 /* ---- gguf_split.c ------------------------------------------------------------------------------ */
 
@@ -48,16 +60,10 @@ int gguf_index_tensors(struct gguf *g, const char *name, struct redline_err *err
 int gguf_open_one(struct gguf **out, const char *path, struct redline_err *err);
 
 /* Checks what g's split.* keys say against the name of its file, opens the other files of the set and
- * moves their tensors into g.  path: NULL for bytes in memory, which cannot be joined; name: for
- * messages. */
-int gguf_join(struct gguf *g, const char *path, const char *name, struct redline_err *err);
+ * moves their tensors into g.  path: NULL for bytes in memory, which cannot be joined. */
+int gguf_join(struct gguf *g, const char *path, struct redline_err *err);
 
 /* ---- gguf_name.c ------------------------------------------------------------------------------- */
-
-/* Room for a text from a file made fit to print: see gguf_show(). */
-struct gguf_shown {
-    char text[128];
-};
 
 /* s for a message: control characters and bytes that are not UTF-8 become \xNN; cut after about 80
  * bytes.  GGUF_SHOW() borrows room from the enclosing block. */

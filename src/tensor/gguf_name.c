@@ -1,4 +1,5 @@
-/* gguf_name.c - keys and names out of files: which are fit to be used, and how to print any of them.
+/* gguf_name.c - keys and names out of files: which are fit to be used, and how to print any of
+ * them.
  *
  * A name reaches terminals and logs, so what is in it must not move a cursor or break a line. */
 #include <stdio.h>

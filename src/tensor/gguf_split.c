@@ -1,9 +1,10 @@
-/* gguf_split.c - a model in several files, NAME-00001-of-00003.gguf and so on, made to look like one.
+/* gguf_split.c - a model in several files, NAME-00001-of-00003.gguf and so on, made to look like
+ * one.
  *
- * Every file of a set is a GGUF file in its own right, with its own alignment.  split.no (from 0) and
- * split.count say where it belongs; split.tensors.count is the number of tensors of the whole set.
- * All other metadata is taken from the first file; what later files carry beside is checked for form
- * and then left aside. */
+ * Every file of a set is a GGUF file in its own right, with its own alignment.  split.no (from 0)
+ * and split.count say where it belongs; split.tensors.count is the number of tensors of the whole
+ * set. All other metadata is taken from the first file; what later files carry beside is checked
+ * for form and then left aside. */
 #include <stdio.h>
 
 #include "gguf_internal.h"
@@ -12,12 +13,12 @@
 enum { SUFFIX_BYTES = sizeof "-00001-of-00003.gguf" - 1, MAX_PARTS = 99999 };
 
 struct place {
-    uint32_t i;      /* split.no */
-    uint32_t count;  /* split.count; 0: the file says nothing of the kind */
+    uint32_t i;         /* split.no */
+    uint32_t count;     /* split.count; 0: the file says nothing of the kind */
     uint32_t n_tensors; /* split.tensors.count; UINT32_MAX: not said */
 };
 
-static int read_place(struct place *out, const struct gguf *g, const char *name, struct redline_err *err)
+static int read_place(struct place *out, const struct gguf *g, struct redline_err *err)
 {
     *out = (struct place){.n_tensors = UINT32_MAX};
     TRY(gguf_get_u32(g, "split.count", &out->count, err));
@@ -25,12 +26,13 @@ static int read_place(struct place *out, const struct gguf *g, const char *name,
     TRY(gguf_get_u32(g, "split.tensors.count", &out->n_tensors, err));
     if (out->count > 1 && !gguf_find(g, "split.no"))
         return err_set(err, REDLINE_FORMAT, "%s: split.count is %u, but split.no is missing",
-                       GGUF_SHOW_PATH(name), out->count);
+                       gguf_file_text(g), out->count);
     if (out->count > MAX_PARTS || out->i >= (out->count ? out->count : 1))
-        return err_set(err, REDLINE_FORMAT,
-                       "%s: split.no is %u and split.count %u: no such part can be (counted from 0, at "
-                       "most %d parts)",
-                       GGUF_SHOW_PATH(name), out->i, out->count, MAX_PARTS);
+        return err_set(
+            err, REDLINE_FORMAT,
+            "%s: split.no is %u and split.count %u: no such part can be (counted from 0, at "
+            "most %d parts)",
+            gguf_file_text(g), out->i, out->count, MAX_PARTS);
     return 0;
 }
 
@@ -51,7 +53,8 @@ static bool read_suffix(const char *path, int32_t *part, int32_t *count)
     size_t n = strlen(path);
     if (n < SUFFIX_BYTES) return false;
     const char *s = path + n - SUFFIX_BYTES;
-    if (s[0] != '-' || memcmp(s + 6, "-of-", 4) != 0 || memcmp(s + 15, ".gguf", 5) != 0) return false;
+    if (s[0] != '-' || memcmp(s + 6, "-of-", 4) != 0 || memcmp(s + 15, ".gguf", 5) != 0)
+        return false;
     *part = five_digits(s + 1);
     *count = five_digits(s + 10);
     return *part >= 0 && *count >= 0;
@@ -76,25 +79,27 @@ static int check_first(const struct place *first, const char *path, struct redli
     if (first->count <= 1) {
         if (has_suffix && count > 1)
             return err_set(err, REDLINE_FORMAT,
-                           "%s: its name says part %d of %d, but it has no split.count above 1", shown, part,
-                           count);
+                           "%s: its name says part %d of %d, but it has no split.count above 1",
+                           shown, part, count);
         return 0;
     }
     if (!has_suffix)
-        return err_set(err, REDLINE_FORMAT,
-                       "%s: it is part %u of %u, but its name does not end in '-%05u-of-%05u.gguf', so the "
-                       "other parts cannot be found",
-                       shown, first->i + 1, first->count, first->i + 1, first->count);
+        return err_set(
+            err, REDLINE_FORMAT,
+            "%s: it is part %u of %u, but its name does not end in '-%05u-of-%05u.gguf', so the "
+            "other parts cannot be found",
+            shown, first->i + 1, first->count, first->i + 1, first->count);
     if ((uint32_t)part != first->i + 1 || (uint32_t)count != first->count)
-        return err_set(err, REDLINE_FORMAT,
-                       "%s: its name says part %d of %d, its split.no and split.count say part %u of %u",
-                       shown, part, count, first->i + 1, first->count);
+        return err_set(
+            err, REDLINE_FORMAT,
+            "%s: its name says part %d of %d, its split.no and split.count say part %u of %u",
+            shown, part, count, first->i + 1, first->count);
     if (first->i == 0) return 0;
     struct buf name = {0};
     int status = path_of_part(&name, path, 0, first->count, err);
     if (status == 0)
-        status = err_set(err, REDLINE_FORMAT, "%s: it is part %u of %u: open the first part, '%s'", shown,
-                         first->i + 1, first->count, GGUF_SHOW_PATH(name.p));
+        status = err_set(err, REDLINE_FORMAT, "%s: it is part %u of %u: open the first part, '%s'",
+                         shown, first->i + 1, first->count, GGUF_SHOW_PATH(name.p));
     buf_free(&name);
     return status;
 }
@@ -104,8 +109,8 @@ static int absorb(struct gguf *g, struct gguf *part, struct redline_err *err)
 {
     uint64_t n = g->n_tensors + part->n_tensors;
     if (n > GGUF_MAX_TENSORS)
-        return err_set(err, REDLINE_SUPPORT, "the parts have more than %d tensors together",
-                       GGUF_MAX_TENSORS);
+        return err_set(err, REDLINE_SUPPORT, "%s: the parts have more than %d tensors together",
+                       gguf_file_text(g), GGUF_MAX_TENSORS);
     struct gguf_tensor *tensors = mem_resize(g->tensors, n, sizeof *tensors);
     if (!tensors) return err_memory(err, n * sizeof *tensors, "the list of tensors");
     g->tensors = tensors;
@@ -123,16 +128,18 @@ static int absorb(struct gguf *g, struct gguf *part, struct redline_err *err)
     return 0;
 }
 
-static int add_part(struct gguf *g, const char *path, const struct place *want, struct redline_err *err)
+static int add_part(struct gguf *g, const char *path, const struct place *want,
+                    struct redline_err *err)
 {
     struct gguf *part;
     struct place place;
     TRY(gguf_open_one(&part, path, err));
-    int status = read_place(&place, part, path, err);
+    int status = read_place(&place, part, err);
     if (status == 0 && (place.i != want->i || place.count != want->count))
-        status = err_set(err, REDLINE_FORMAT,
-                         "%s: it should be part %u of %u, but its split.no and split.count say %u of %u",
-                         GGUF_SHOW_PATH(path), want->i + 1, want->count, place.i + 1, place.count);
+        status =
+            err_set(err, REDLINE_FORMAT,
+                    "%s: it should be part %u of %u, but its split.no and split.count say %u of %u",
+                    GGUF_SHOW_PATH(path), want->i + 1, want->count, place.i + 1, place.count);
     if (status == 0 && place.n_tensors != want->n_tensors && place.n_tensors != UINT32_MAX)
         status = err_set(err, REDLINE_FORMAT,
                          "%s: its split.tensors.count is %u, that of the first part is %u",
@@ -153,22 +160,24 @@ static int add_parts(struct gguf *g, const char *path, const struct place *first
         if (status == 0) status = add_part(g, name.p, &want, err);
     }
     buf_free(&name);
-    if (status == 0) status = gguf_index_tensors(g, path, err);
+    if (status == 0) status = gguf_index_tensors(g, err);
     return status;
 }
 
-int gguf_join(struct gguf *g, const char *path, const char *name, struct redline_err *err)
+int gguf_join(struct gguf *g, const char *path, struct redline_err *err)
 {
     struct place first;
-    TRY(read_place(&first, g, name, err));
+    TRY(read_place(&first, g, err));
     if (path) TRY(check_first(&first, path, err));
     if (!path && first.count > 1)
-        return err_set(err, REDLINE_SUPPORT, "%s: it is part %u of %u, and only files can be joined",
-                       GGUF_SHOW_PATH(name), first.i + 1, first.count);
+        return err_set(err, REDLINE_SUPPORT,
+                       "%s: it is part %u of %u, and only files can be joined", gguf_file_text(g),
+                       first.i + 1, first.count);
     if (first.count > 1) TRY(add_parts(g, path, &first, err));
     if (first.n_tensors != UINT32_MAX && first.n_tensors != g->n_tensors)
         return err_set(err, REDLINE_FORMAT,
                        "%s: split.tensors.count is %u, but there are %llu tensors in %u files",
-                       GGUF_SHOW_PATH(name), first.n_tensors, (unsigned long long)g->n_tensors, g->n_files);
+                       gguf_file_text(g), first.n_tensors, (unsigned long long)g->n_tensors,
+                       g->n_files);
     return 0;
 }

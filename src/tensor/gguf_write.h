@@ -10,7 +10,8 @@
 
 struct gguf_writer;
 
-/* path is kept as a copy. alignment: 0 for the default of 32, else a power of two >= 8. */
+/* path is kept as a copy. alignment: 0 for the default of 32, else a power of two >= 8; the key
+ * general.alignment is the writer's to write. */
 int gguf_writer_new(struct gguf_writer **out, const char *path, uint32_t alignment,
                     struct redline_err *err);
 void gguf_writer_free(struct gguf_writer **writer); /* removes an unfinished file; accepts NULL */
@@ -34,7 +35,8 @@ int gguf_write_strings(struct gguf_writer *w, const char *key, const struct str 
 /* item: any fixed-size type; items: n of them in the machine's own (little-endian) form. */
 int gguf_write_array(struct gguf_writer *w, const char *key, enum gguf_type item, const void *items,
                      uint64_t n, struct redline_err *err);
-/* Copies a value of another file under its own key. */
+/* Copies a value of another file under its own key; general.alignment and split.*, which describe that
+ * file and not what is in it, are passed over. */
 int gguf_write_value(struct gguf_writer *w, const struct gguf_value *value, struct redline_err *err);
 
 /* Announces a tensor; its bytes follow from type and shape. */

@@ -19,7 +19,7 @@ enum {
 
 struct reader {
     const unsigned char *bytes;
-    uint64_t n = 0;
+    uint64_t n;
     uint64_t at;
     const char *file;  /* ready to print */
     const char *what;  /* "value", "tensor": what is being read, */

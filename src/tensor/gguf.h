@@ -6,7 +6,8 @@
  * mapping.  Everything handed out is borrowed and dies with gguf_close().
  *
  * A model split into files (NAME-00001-of-00003.gguf) is opened by naming its first file; the result
- * looks like one file.  Format: github.com/ggml-org/ggml, docs/gguf.md. */
+ * looks like one file.  Its values are those of the first file; the others' are checked for form only.
+ *  Format: github.com/ggml-org/ggml, docs/gguf.md. */
 #ifndef GGUF_H
 #define GGUF_H
 
@@ -86,7 +87,8 @@ int gguf_get_f32(const struct gguf *g, const char *key, float *out, struct redli
 int gguf_get_bool(const struct gguf *g, const char *key, bool *out, struct redline_err *err);
 int gguf_get_string(const struct gguf *g, const char *key, struct str *out, struct redline_err *err);
 
-/* Items of an array; i < n and the kind are the caller's to know (asserted). */
+/* Items of an array, or with i = 0 a single value; i < n and the kind are the caller's to know
+ * (asserted). */
 struct str gguf_string_at(const struct gguf_value *array, uint64_t i);
 int64_t gguf_int_at(const struct gguf_value *array, uint64_t i);   /* any integer type or bool */
 double gguf_float_at(const struct gguf_value *array, uint64_t i);  /* f32 or f64 */

@@ -7,7 +7,8 @@
  *
  * A model split into files (NAME-00001-of-00003.gguf) is opened by naming its first file; the result
  * looks like one file.  Its values are those of the first file; the others' are checked for form only.
- *  Format: github.com/ggml-org/ggml, docs/gguf.md. */
+ *
+ * Format: github.com/ggml-org/ggml, docs/gguf.md. */
 #ifndef GGUF_H
 #define GGUF_H
 

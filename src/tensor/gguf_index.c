@@ -21,8 +21,9 @@ static struct str tensor_at(const struct gguf *g, uint64_t i)
 static uint32_t *slot_of(const struct gguf_table *table, const struct gguf *g, name_at_fn *name_at,
                          struct str name)
 {
-    uint64_t h = str_hash(name);
-    h ^= h >> 32; /* FNV's low bits alone mix the last bytes too little */
+    /* The address differs from run to run: so no file can be made whose names all share a slot. */
+    uint64_t h = (str_hash(name) ^ (uintptr_t)table->slots) * 0x9e3779b97f4a7c15u;
+    h ^= h >> 32;
     for (uint64_t at = h & table->mask;; at = (at + 1) & table->mask) {
         uint32_t *slot = &table->slots[at];
         if (*slot == 0 || str_eq(name_at(g, *slot - 1), name)) return slot;

@@ -1,0 +1,10 @@
+/* cpu_facts.h - the readers behind cpu.h, below any root folder, so that tests can make up a machine. */
+#ifndef CPU_FACTS_H
+#define CPU_FACTS_H
+
+#include "cpu.h"
+
+double cpu_quota_at(const char *root);                         /* 0: no limit */
+void cpu_memory_at(const char *root, struct cpu_memory *out);
+
+#endif

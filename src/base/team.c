@@ -1,0 +1,197 @@
+/* team.c - threads that work in step.
+ *
+ * One generation counter starts a run, another counts barriers.  A waiter spins for about 50 us, yields
+ * a while, then sleeps on a futex; whoever moves the counter on wakes sleepers only if there are any.
+ * With more members than processors nobody spins: the processor is needed by the one waited for. */
+#define _GNU_SOURCE
+#include "team.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "base.h"
+#include "cpu.h"
+#include "fault.h"
+#include "mem.h"
+
+enum { SPINS = 2000, YIELDS = 20, LINE = 64 };
+
+struct gate { /* a counter to wait on, on a cache line of its own */
+    _Alignas(LINE) _Atomic uint32_t value;
+    _Atomic uint32_t n_sleeping;
+};
+
+struct member {
+    struct team *team;
+    pthread_t thread;
+    int id;
+};
+
+struct team {
+    struct gate start;   /* moves on when there is work, or the end */
+    struct gate barrier; /* moves on when all members have arrived */
+    _Alignas(LINE) _Atomic int n_arrived;
+    _Alignas(LINE) _Atomic int64_t next;
+    _Alignas(LINE) int n_members;
+    int n_started;       /* threads to join: members 1..n_started */
+    int n_spins;
+    bool quit;
+    team_fn *fn;
+    void *user;
+    struct member *members;
+};
+
+static void pause_briefly(void)
+{
+#if defined(__x86_64__)
+    _mm_pause();
+#else
+    atomic_signal_fence(memory_order_seq_cst);
+#endif
+}
+
+static void gate_wait(struct gate *g, uint32_t seen, int n_spins)
+{
+    for (int i = 0; i < n_spins; i++) {
+        if (atomic_load_explicit(&g->value, memory_order_acquire) != seen) return;
+        pause_briefly();
+    }
+    for (int i = 0; i < YIELDS; i++) {
+        if (atomic_load_explicit(&g->value, memory_order_acquire) != seen) return;
+        sched_yield();
+    }
+    atomic_fetch_add(&g->n_sleeping, 1);
+    while (atomic_load(&g->value) == seen)
+        syscall(SYS_futex, &g->value, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+    atomic_fetch_sub(&g->n_sleeping, 1);
+}
+
+static void gate_open(struct gate *g)
+{
+    atomic_fetch_add(&g->value, 1);
+    if (atomic_load(&g->n_sleeping) > 0)
+        syscall(SYS_futex, &g->value, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+void team_barrier(struct team *t, int member)
+{
+    (void)member;
+    if (t->n_members == 1) {
+        atomic_store_explicit(&t->next, 0, memory_order_relaxed);
+        return;
+    }
+    uint32_t seen = atomic_load_explicit(&t->barrier.value, memory_order_acquire);
+    if (atomic_fetch_add_explicit(&t->n_arrived, 1, memory_order_acq_rel) + 1 < t->n_members) {
+        gate_wait(&t->barrier, seen, t->n_spins);
+        return;
+    }
+    atomic_store_explicit(&t->n_arrived, 0, memory_order_relaxed);
+    atomic_store_explicit(&t->next, 0, memory_order_relaxed);
+    gate_open(&t->barrier);
+}
+
+int64_t team_next(struct team *t)
+{
+    return atomic_fetch_add_explicit(&t->next, 1, memory_order_relaxed);
+}
+
+void team_range(const struct team *t, int member, int64_t n, int64_t grain, int64_t *first,
+                int64_t *last)
+{
+    int64_t n_grains = CEIL_DIV(n, grain), size = t->n_members;
+    *first = MIN(n, n_grains * member / size * grain);
+    *last = MIN(n, n_grains * (member + 1) / size * grain);
+}
+
+static void *member_main(void *user)
+{
+    struct member *m = user;
+    struct team *t = m->team;
+    for (uint32_t seen = 0;; seen++) {
+        gate_wait(&t->start, seen, t->n_spins);
+        if (t->quit) return NULL;
+        t->fn(t->user, t, m->id);
+        team_barrier(t, m->id);
+    }
+}
+
+void team_run(struct team *t, team_fn *fn, void *user)
+{
+    t->fn = fn;
+    t->user = user;
+    atomic_store_explicit(&t->next, 0, memory_order_relaxed);
+    if (t->n_members > 1) gate_open(&t->start);
+    fn(user, t, 0);
+    team_barrier(t, 0);
+}
+
+static int start_members(struct team *t, struct redline_err *err)
+{
+    for (int i = 1; i < t->n_members; i++) {
+        t->members[i] = (struct member){.team = t, .id = i};
+        int failure = fault_hits(FAULT_THREAD)
+                          ? EAGAIN
+                          : pthread_create(&t->members[i].thread, NULL, member_main, &t->members[i]);
+        if (failure)
+            return err_set(err, REDLINE_DEVICE, "%d of %d threads could be started: %s", i, t->n_members,
+                           strerror(failure));
+        t->n_started = i;
+    }
+    return 0;
+}
+
+int team_new(struct team **out, int n_threads, struct redline_err *err)
+{
+    *out = NULL;
+    if (n_threads < 1 || n_threads > TEAM_MAX)
+        return err_set(err, REDLINE_ARG, "a team of %d threads; 1 to %d are possible", n_threads, TEAM_MAX);
+    struct team *t = mem_aligned(sizeof *t, LINE);
+    struct member *members = mem_new((size_t)n_threads, sizeof *members);
+    if (!t || !members) {
+        mem_free(t);
+        mem_free(members);
+        return err_memory(err, sizeof *t, "a team of threads");
+    }
+    struct cpu_facts cpu;
+    cpu_facts(&cpu);
+    int n_usable = cpu.n_logical;
+    if (cpu.quota > 0) n_usable = MIN(n_usable, (int)(cpu.quota + 0.5));
+    memset(t, 0, sizeof *t);
+    t->n_members = n_threads;
+    t->n_spins = n_threads <= n_usable ? SPINS : 0;
+    t->members = members;
+    int status = start_members(t, err);
+    if (status)
+        team_free(&t);
+    else
+        *out = t;
+    return status;
+}
+
+void team_free(struct team **team)
+{
+    struct team *t = team ? *team : NULL;
+    if (!t) return;
+    t->quit = true;
+    if (t->n_started > 0) gate_open(&t->start);
+    for (int i = 1; i <= t->n_started; i++) pthread_join(t->members[i].thread, NULL);
+    mem_free(t->members);
+    mem_free(t);
+    *team = NULL;
+}
+
+int team_size(const struct team *t)
+{
+    return t->n_members;
+}

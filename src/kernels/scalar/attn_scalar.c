@@ -1,0 +1,64 @@
+/* attn_scalar.c - scores against cached keys and weighted sums of cached values. */
+#include <string.h>
+
+#include "convert.h"
+#include "parts_scalar.h"
+
+static float read_f32(const char *row, int i)
+{
+    float x;
+    memcpy(&x, row + 4 * i, sizeof x);
+    return x;
+}
+
+static float read_f16(const char *row, int i)
+{
+    uint16_t h;
+    memcpy(&h, row + 2 * i, sizeof h);
+    return float_of_f16(h);
+}
+
+static inline void kv_dot(float *s, const float *q, size_t q_stride, int n_q, const char *k,
+                          size_t stride, int n_kv, int d, float (*read)(const char *, int))
+{
+    for (int i = 0; i < n_q; i++)
+        for (int j = 0; j < n_kv; j++) {
+            float sum = 0;
+            for (int c = 0; c < d; c++)
+                sum += q[(size_t)i * q_stride + (size_t)c] * read(k + (size_t)j * stride, c);
+            s[i * n_kv + j] = sum;
+        }
+}
+
+static inline void kv_sum(float *o, size_t o_stride, const float *p, int n_q, const char *v,
+                          size_t stride, int n_kv, int d, float (*read)(const char *, int))
+{
+    for (int i = 0; i < n_q; i++)
+        for (int j = 0; j < n_kv; j++)
+            for (int c = 0; c < d; c++)
+                o[(size_t)i * o_stride + (size_t)c] += p[i * n_kv + j] * read(v + (size_t)j * stride, c);
+}
+
+void kv_dot_f32_scalar(float *s, const float *q, size_t q_stride, int n_q, const void *k,
+                       size_t kv_stride, int n_kv, int d)
+{
+    kv_dot(s, q, q_stride, n_q, k, kv_stride, n_kv, d, read_f32);
+}
+
+void kv_dot_f16_scalar(float *s, const float *q, size_t q_stride, int n_q, const void *k,
+                       size_t kv_stride, int n_kv, int d)
+{
+    kv_dot(s, q, q_stride, n_q, k, kv_stride, n_kv, d, read_f16);
+}
+
+void kv_sum_f32_scalar(float *o, size_t o_stride, const float *p, int n_q, const void *v,
+                       size_t kv_stride, int n_kv, int d)
+{
+    kv_sum(o, o_stride, p, n_q, v, kv_stride, n_kv, d, read_f32);
+}
+
+void kv_sum_f16_scalar(float *o, size_t o_stride, const float *p, int n_q, const void *v,
+                       size_t kv_stride, int n_kv, int d)
+{
+    kv_sum(o, o_stride, p, n_q, v, kv_stride, n_kv, d, read_f16);
+}

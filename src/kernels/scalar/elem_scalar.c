@@ -1,0 +1,95 @@
+/* elem_scalar.c - vectors of float32, one element at a time: the definition of right. */
+#include <math.h>
+#include <string.h>
+
+#include "convert.h"
+#include "parts_scalar.h"
+
+float dot_scalar(const float *a, const float *b, size_t n)
+{
+    float sum = 0;
+    for (size_t i = 0; i < n; i++) sum += a[i] * b[i];
+    return sum;
+}
+
+void add_scalar(float *y, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) y[i] += x[i];
+}
+
+void axpy_scalar(float *y, float a, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) y[i] += a * x[i];
+}
+
+void scale_scalar(float *x, float a, size_t n)
+{
+    for (size_t i = 0; i < n; i++) x[i] *= a;
+}
+
+float max_scalar(const float *x, size_t n)
+{
+    float top = -INFINITY;
+    for (size_t i = 0; i < n; i++)
+        if (x[i] > top) top = x[i];
+    return top;
+}
+
+float exp_sum_scalar(float *x, float max, size_t n)
+{
+    float sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        x[i] = x[i] == -INFINITY ? 0 : expf(x[i] - max);
+        sum += x[i];
+    }
+    return sum;
+}
+
+void rms_norm_scalar(float *y, const float *x, const float *weight, size_t n, float eps)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
+    float factor = (float)(1 / sqrt(sum / (double)n + (double)eps));
+    for (size_t i = 0; i < n; i++) y[i] = x[i] * factor * weight[i];
+}
+
+void silu_mul_scalar(float *y, const float *gate, const float *up, size_t n)
+{
+    for (size_t i = 0; i < n; i++) y[i] = gate[i] / (1 + expf(-gate[i])) * up[i];
+}
+
+static void turn(float *a, float *b, const float *cs)
+{
+    float x = *a, y = *b;
+    *a = x * cs[0] - y * cs[1];
+    *b = x * cs[1] + y * cs[0];
+}
+
+void rope_pairs_scalar(float *x, const float *cs, size_t n_rot)
+{
+    for (size_t i = 0; i < n_rot / 2; i++) turn(&x[2 * i], &x[2 * i + 1], cs + 2 * i);
+}
+
+void rope_halves_scalar(float *x, const float *cs, size_t n_rot)
+{
+    for (size_t i = 0; i < n_rot / 2; i++) turn(&x[i], &x[i + n_rot / 2], cs + 2 * i);
+}
+
+void quant_act_scalar(struct act_q8 *dst, const float *x, size_t n)
+{
+    for (size_t at = 0; at < n; at += 256, dst++) {
+        memset(dst, 0, sizeof *dst);
+        for (size_t i = at; i < n && i < at + 256; i += 32) {
+            size_t block = (i - at) / 32, m = n - i < 32 ? n - i : 32;
+            float top = 0;
+            for (size_t j = 0; j < m; j++) top = fmaxf(top, fabsf(x[i + j]));
+            float inverse = top > 0 ? 127 / top : 0;
+            dst->d[block] = top / 127;
+            for (size_t j = 0; j < m; j++) {
+                int q = (int)rintf(x[i + j] * inverse);
+                dst->q[i - at + j] = (int8_t)q;
+                dst->sum[(i - at + j) / 16] = (int16_t)(dst->sum[(i - at + j) / 16] + q);
+            }
+        }
+    }
+}

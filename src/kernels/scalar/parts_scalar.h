@@ -1,0 +1,41 @@
+/* parts_scalar.h - the functions that table_scalar.c gathers; kern.h says what each must do. */
+#ifndef PARTS_SCALAR_H
+#define PARTS_SCALAR_H
+
+#include "kern.h"
+
+/* elem_scalar.c */
+float dot_scalar(const float *a, const float *b, size_t n);
+void add_scalar(float *y, const float *x, size_t n);
+void axpy_scalar(float *y, float a, const float *x, size_t n);
+void scale_scalar(float *x, float a, size_t n);
+float max_scalar(const float *x, size_t n);
+float exp_sum_scalar(float *x, float max, size_t n);
+void rms_norm_scalar(float *y, const float *x, const float *weight, size_t n, float eps);
+void silu_mul_scalar(float *y, const float *gate, const float *up, size_t n);
+void rope_pairs_scalar(float *x, const float *cs, size_t n_rot);
+void rope_halves_scalar(float *x, const float *cs, size_t n_rot);
+void quant_act_scalar(struct act_q8 *dst, const float *x, size_t n);
+
+/* quant_decode_scalar.c, quant_encode_*_scalar.c, mm_scalar.c: one for every element type */
+#define PARTS_SCALAR_TYPES(X)                                                                       \
+    X(f32) X(f16) X(bf16) X(q4_0) X(q4_1) X(q5_0) X(q5_1) X(q8_0) X(q2_k) X(q3_k) X(q4_k) X(q5_k)   \
+    X(q6_k) X(iq4_nl) X(iq4_xs) X(mxfp4)
+#define PARTS_SCALAR_DECLARE(type)                                                                  \
+    void decode_##type##_scalar(float *dst, const void *src, size_t n);                             \
+    void encode_##type##_scalar(void *dst, const float *src, size_t n);                             \
+    void mm_##type##_scalar(const struct kern_mm_args *a);
+PARTS_SCALAR_TYPES(PARTS_SCALAR_DECLARE)
+#undef PARTS_SCALAR_DECLARE
+
+/* attn_scalar.c */
+void kv_dot_f32_scalar(float *s, const float *q, size_t q_stride, int n_q, const void *k,
+                       size_t kv_stride, int n_kv, int d);
+void kv_dot_f16_scalar(float *s, const float *q, size_t q_stride, int n_q, const void *k,
+                       size_t kv_stride, int n_kv, int d);
+void kv_sum_f32_scalar(float *o, size_t o_stride, const float *p, int n_q, const void *v,
+                       size_t kv_stride, int n_kv, int d);
+void kv_sum_f16_scalar(float *o, size_t o_stride, const float *p, int n_q, const void *v,
+                       size_t kv_stride, int n_kv, int d);
+
+#endif

@@ -1,0 +1,42 @@
+/* table_scalar.c - the portable table: every slot filled; what all other tables are checked against. */
+#include "parts_scalar.h"
+
+#define BY_TYPE(what)                                                                               \
+    {                                                                                               \
+        [DTYPE_F32] = what##_f32_scalar,                                                            \
+        [DTYPE_F16] = what##_f16_scalar,                                                            \
+        [DTYPE_BF16] = what##_bf16_scalar,                                                          \
+        [DTYPE_Q4_0] = what##_q4_0_scalar,                                                          \
+        [DTYPE_Q4_1] = what##_q4_1_scalar,                                                          \
+        [DTYPE_Q5_0] = what##_q5_0_scalar,                                                          \
+        [DTYPE_Q5_1] = what##_q5_1_scalar,                                                          \
+        [DTYPE_Q8_0] = what##_q8_0_scalar,                                                          \
+        [DTYPE_Q2_K] = what##_q2_k_scalar,                                                          \
+        [DTYPE_Q3_K] = what##_q3_k_scalar,                                                          \
+        [DTYPE_Q4_K] = what##_q4_k_scalar,                                                          \
+        [DTYPE_Q5_K] = what##_q5_k_scalar,                                                          \
+        [DTYPE_Q6_K] = what##_q6_k_scalar,                                                          \
+        [DTYPE_IQ4_NL] = what##_iq4_nl_scalar,                                                      \
+        [DTYPE_IQ4_XS] = what##_iq4_xs_scalar,                                                      \
+        [DTYPE_MXFP4] = what##_mxfp4_scalar,                                                        \
+    }
+
+const struct kern_ops kern_scalar = {
+    .name = "scalar",
+    .need = 0,
+    .mm = BY_TYPE(mm),
+    .decode = BY_TYPE(decode),
+    .encode = BY_TYPE(encode),
+    .quant_act = quant_act_scalar,
+    .dot = dot_scalar,
+    .add = add_scalar,
+    .axpy = axpy_scalar,
+    .scale = scale_scalar,
+    .max = max_scalar,
+    .exp_sum = exp_sum_scalar,
+    .rms_norm = rms_norm_scalar,
+    .silu_mul = silu_mul_scalar,
+    .rope = {[KERN_ROPE_PAIRS] = rope_pairs_scalar, [KERN_ROPE_HALVES] = rope_halves_scalar},
+    .kv_dot = {[DTYPE_F32] = kv_dot_f32_scalar, [DTYPE_F16] = kv_dot_f16_scalar},
+    .kv_sum = {[DTYPE_F32] = kv_sum_f32_scalar, [DTYPE_F16] = kv_sum_f16_scalar},
+};

@@ -141,7 +141,7 @@ static int start_symbols(struct merger *m, struct str word, struct redline_err *
     m->n = 0;
     for (size_t at = 0, n; at < word.n; at += n) {
         struct str s = {word.p + at, 1};
-        if (v->pre->flags & PRETOK_RAW) s.n = MIN(text_lead_length((unsigned char)*s.p), word.n - at);
+        if (v->pre->flags & PRETOK_RAW) s.n = text_char_length(word, at);
         n = s.n;
         int32_t piece = v->pre->flags & PRETOK_RAW ? pieces_find(&v->pieces, s, STR(""))
                                                    : v->byte_pieces[(unsigned char)*s.p];

@@ -54,7 +54,7 @@ int spm_encode(const struct vocab *v, struct str text, bool at_start, struct ids
     if (status == 0) status = buf_append_str(&escaped, text, err);
     if (status == 0) status = text_escape_spaces(&escaped, err);
     for (size_t at = 0, n; status == 0 && at < escaped.n; at += n) {
-        n = MIN(text_lead_length((unsigned char)escaped.p[at]), escaped.n - at);
+        n = text_char_length(buf_str(&escaped), at);
         status = merger_add(&m, escaped.p + at, n, -1, err);
     }
     if (status == 0) status = merger_run(&m, err);

@@ -15,6 +15,13 @@ size_t text_next(struct str s, size_t at, int32_t *code_point)
     return n > 0 ? (size_t)n : 0;
 }
 
+size_t text_char_length(struct str s, size_t at)
+{
+    int32_t cp;
+    size_t n = text_next(s, at, &cp);
+    return n ? n : 1;
+}
+
 size_t text_put(char out[4], int32_t code_point)
 {
     return (size_t)utf8proc_encode_char(code_point, (utf8proc_uint8_t *)out);

@@ -1,8 +1,8 @@
 /* cut.c - cutting special tokens out of a text before it is encoded.
  *
- * The longest special token goes first and takes all its occurrences from left to right, then the next
- * one works on what is left.  A vocabulary may have thousands; one walk through the text finds the few
- * that occur at all. */
+ * The longest special token goes first and takes all its occurrences from left to right, then the
+ * next one works on what is left.  A vocabulary may have thousands; one walk through the text finds
+ * the few that occur at all. */
 #define _GNU_SOURCE
 #include <stdlib.h>
 
@@ -103,8 +103,10 @@ static int cut_present(const struct vocab *v, const unsigned char *present, stru
         next.n = 0;
         for (size_t k = 0; status == 0 && k < out->n; k++) {
             const struct fragment *f = &out->p[k];
-            if (f->id >= 0) status = add(&next, f->id, f->text, err);
-            else status = cut_out(&v->tokens[v->cuts[i]], v->cuts[i], f->text, &next, err);
+            if (f->id >= 0)
+                status = add(&next, f->id, f->text, err);
+            else
+                status = cut_out(&v->tokens[v->cuts[i]], v->cuts[i], f->text, &next, err);
         }
         struct fragments old = *out;
         *out = next;

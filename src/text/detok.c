@@ -4,9 +4,10 @@
 
 static int hex_value(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                        : c >= 'a' && c <= 'f'   ? c - 'a' + 10
-                                                                 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                  : -1;
 }
 
 /* "<0x0A>" */
@@ -48,7 +49,8 @@ static size_t unspell(struct str text, const int16_t bytes[0x144], char *to)
     return n;
 }
 
-/* What a token stands for is never longer than its text, so the second half of the arena has room. */
+/* What a token stands for is never longer than its text, so the second half of the arena has room.
+ */
 int detok_open(struct vocab *v, struct redline_err *err)
 {
     bool spelled = v->kind->has_pre && !(v->pre->flags & (PRETOK_RAW | PRETOK_ESCAPE_SPACES));
@@ -66,14 +68,19 @@ int detok_open(struct vocab *v, struct redline_err *err)
         if (t->attr & (TOKEN_CONTROL | TOKEN_UNKNOWN | TOKEN_USER)) {
             t->bytes = t->text;
         } else if (t->attr & TOKEN_NORMAL) {
-            if (spelled) t->bytes.n = unspell(t->text, stand_ins, p);
-            else if (escaped) t->bytes.n = unescape(t->text, p);
-            else t->bytes = t->text;
+            if (spelled)
+                t->bytes.n = unspell(t->text, stand_ins, p);
+            else if (escaped)
+                t->bytes.n = unescape(t->text, p);
+            else
+                t->bytes = t->text;
         } else if (t->attr & TOKEN_BYTE) {
             int byte = byte_of(t->text);
             if (byte < 0)
-                return err_set(err, REDLINE_FORMAT, "token %u stands for a byte and is '%.*s', not of "
-                               "the form <0x00>", i, STR_ARG(t->text));
+                return err_set(err, REDLINE_FORMAT,
+                               "token %u stands for a byte and is '%.*s', not of "
+                               "the form <0x00>",
+                               i, STR_ARG(t->text));
             *p = (char)byte;
             t->bytes.n = 1;
         }

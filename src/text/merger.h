@@ -1,8 +1,9 @@
-/* merger.h - joining neighbours in order of merit, the loop that byte-level BPE and SentencePiece share.
+/* merger.h - joining neighbours in order of merit, the loop that byte-level BPE and SentencePiece
+ * share.
  *
- * A text starts as a row of small symbols.  Again and again the best pair of neighbours becomes one
- * symbol, the leftmost among equals, until no pair may join.  A heap holds the candidates, so n symbols
- * take n log n time. */
+ * A text starts as a row of small symbols.  Again and again the best pair of neighbours becomes
+ * one symbol, the leftmost among equals, until no pair may join.  A heap holds the candidates, so
+ * n symbols take n log n time. */
 #ifndef MERGER_H
 #define MERGER_H
 

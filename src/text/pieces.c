@@ -1,5 +1,5 @@
-/* pieces.c - open addressing with linear probing; FNV-1a, because its value for a prefix is a stop on
- * the way to its value for the whole, which makes the search for the longest prefix one pass. */
+/* pieces.c - open addressing with linear probing; FNV-1a, because its value for a prefix is a stop
+ * on the way to its value for the whole, which makes the search for the longest prefix one pass. */
 #include "pieces.h"
 
 #include "mem.h"

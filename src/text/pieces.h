@@ -21,7 +21,8 @@ void pieces_free(struct pieces *p);
 
 /* The id of the text a + b, or -1. */
 int32_t pieces_find(const struct pieces *p, struct str a, struct str b);
-/* Length of the longest prefix of s (of at most `longest` bytes) whose id is below n_ids; 0 if none. */
+/* Length of the longest prefix of s (of at most `longest` bytes) whose id is below n_ids; 0 if
+ * none. */
 size_t pieces_longest(const struct pieces *p, struct str s, size_t longest, uint32_t n_ids,
                       int32_t *id);
 /* The caller has made room and knows that the text is not there yet. */

@@ -1,7 +1,8 @@
 /* presplit.c - running the steps of a pre-tokenizer over a text.
  *
- * Every step cuts each word that the steps before it have left: its matches become words, and so does
- * whatever lies between two matches.  A word is a subject of its own, so nothing looks beyond it. */
+ * Every step cuts each word that the steps before it have left: its matches become words, and so
+ * does whatever lies between two matches.  A word is a subject of its own, so nothing looks beyond
+ * it. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "pretok.h"
 
@@ -50,7 +51,8 @@ static int compile(struct presplit *p, size_t i, struct redline_err *err)
         pcre2_jit_compile(p->codes[i], PCRE2_JIT_COMPLETE); /* without it: the same, slower */
         return 0;
     }
-    if (code == PCRE2_ERROR_HEAP_FAILED) return err_memory(err, strlen(p->steps[i]), "a pre-tokenizer's pattern");
+    if (code == PCRE2_ERROR_HEAP_FAILED)
+        return err_memory(err, strlen(p->steps[i]), "a pre-tokenizer's pattern");
     PCRE2_UCHAR text[120];
     pcre2_get_error_message(code, text, sizeof text);
     return err_set(err, REDLINE_SUPPORT, "this PCRE2 refuses a pre-tokenizer's pattern: %s",
@@ -65,8 +67,8 @@ int presplit_open(struct presplit **out, const struct pretok *pre, struct redlin
     p->memory = pcre2_general_context_create(pcre_new, pcre_free, NULL);
     int status = p->memory ? 0 : err_memory(err, 64, "a pre-tokenizer");
     for (size_t i = 0; status == 0 && pre->steps[i]; i++) {
-        bool is_pattern = strcmp(pre->steps[i], PRETOK_DIGITS) &&
-                          strcmp(pre->steps[i], PRETOK_ASCII_DIGITS);
+        bool is_pattern =
+            strcmp(pre->steps[i], PRETOK_DIGITS) && strcmp(pre->steps[i], PRETOK_ASCII_DIGITS);
         if (is_pattern) status = compile(p, i, err);
     }
     if (status) presplit_close(out);
@@ -93,8 +95,10 @@ static int cut_at(struct run *run, size_t end)
 
 static int match_error(int code, struct redline_err *err)
 {
-    if (code == PCRE2_ERROR_NOMEMORY) return err_memory(err, 0, "matching a pre-tokenizer's pattern");
-    return err_set(err, REDLINE_SUPPORT, "PCRE2 gave up on a pre-tokenizer's pattern, error %d", code);
+    if (code == PCRE2_ERROR_NOMEMORY)
+        return err_memory(err, 0, "matching a pre-tokenizer's pattern");
+    return err_set(err, REDLINE_SUPPORT, "PCRE2 gave up on a pre-tokenizer's pattern, error %d",
+                   code);
 }
 
 /* No pattern of the table matches the empty text, so each match moves on. */
@@ -122,8 +126,8 @@ static int cut_by_pattern(struct run *run, const pcre2_code *code, const char *t
 static size_t char_at(const char *text, size_t at, size_t end, bool ascii, bool *is_digit)
 {
     utf8proc_int32_t cp;
-    utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text + at,
-                                          (utf8proc_ssize_t)(end - at), &cp);
+    utf8proc_ssize_t n =
+        utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)(end - at), &cp);
     if (n < 1) n = 1;
     utf8proc_category_t category = utf8proc_category(cp);
     *is_digit = ascii ? cp >= '0' && cp <= '9'
@@ -132,9 +136,9 @@ static size_t char_at(const char *text, size_t at, size_t end, bool ascii, bool 
     return (size_t)n;
 }
 
-/* Cuts a run of digits into threes, counted from its end.  The general form cuts behind each group, so
- * that what stands before the run stays with its first group until a later step parts them; the form
- * for ASCII cuts before each full group. */
+/* Cuts a run of digits into threes, counted from its end.  The general form cuts behind each group,
+ * so that what stands before the run stays with its first group until a later step parts them; the
+ * form for ASCII cuts before each full group. */
 static int cut_digits(struct run *run, bool ascii, const char *text, size_t begin, size_t end)
 {
     for (size_t at = begin; at < end;) {
@@ -167,8 +171,10 @@ static int run_steps(const struct presplit *p, struct str text, struct run *run,
         run->out->n = 0;
         bool ascii = strcmp(p->steps[i], PRETOK_ASCII_DIGITS) == 0;
         for (size_t k = 0, begin = 0; k < spare->n; begin = spare->ends[k++]) {
-            if (p->codes[i]) TRY(cut_by_pattern(run, p->codes[i], text.p, begin, spare->ends[k]));
-            else TRY(cut_digits(run, ascii, text.p, begin, spare->ends[k]));
+            if (p->codes[i])
+                TRY(cut_by_pattern(run, p->codes[i], text.p, begin, spare->ends[k]));
+            else
+                TRY(cut_digits(run, ascii, text.p, begin, spare->ends[k]));
         }
     }
     return 0;
@@ -180,10 +186,13 @@ int presplit_run(const struct presplit *p, struct str text, struct cuts *cuts,
     struct cuts spare = {0};
     cuts->n = 0;
     struct run run = {.match = pcre2_match_data_create(1, p->memory),
-                      .limits = pcre2_match_context_create(p->memory), .out = cuts, .err = err};
+                      .limits = pcre2_match_context_create(p->memory),
+                      .out = cuts,
+                      .err = err};
     int status = run.match && run.limits ? 0 : err_memory(err, 512, "splitting a text");
     if (status == 0) {
-        pcre2_set_match_limit(run.limits, UINT32_MAX); /* long runs of white space need many steps */
+        pcre2_set_match_limit(run.limits,
+                              UINT32_MAX); /* long runs of white space need many steps */
         status = run_steps(p, text, &run, &spare);
     }
     pcre2_match_data_free(run.match);

@@ -1,7 +1,8 @@
 /* pretok.h - the names of pre-tokenizers and what each one does.
  *
- * Before byte-level BPE merges anything, the text is cut into words.  A GGUF file only names the rule
- * (tokenizer.ggml.pre); the rules themselves, one row for each name, are the table in pretok.c. */
+ * Before byte-level BPE merges anything, the text is cut into words.  A GGUF file only names the
+ * rule (tokenizer.ggml.pre); the rules themselves, one row for each name, are the table in
+ * pretok.c. */
 #ifndef PRETOK_H
 #define PRETOK_H
 

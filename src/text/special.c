@@ -1,7 +1,8 @@
-/* special.c - which tokens are more than text: BOS, EOS and their kin, and those that end generation.
+/* special.c - which tokens are more than text: BOS, EOS and their kin, and those that end
+ * generation.
  *
- * Files name some of them by id and often forget the rest, so the others are known by their text, as
- * in llama.cpp; so are a few tokens whose type converters get wrong. */
+ * Files name some of them by id and often forget the rest, so the others are known by their text,
+ * as in llama.cpp; so are a few tokens whose type converters get wrong. */
 #include <ctype.h>
 #include <stdio.h>
 
@@ -36,13 +37,18 @@ static const struct {
     {"<EOT>", SLOT(eot)},
     {"_<EOT>", SLOT(eot)},
     {"[EOT]", SLOT(eot)},
-    {"<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>", SLOT(eot)},
+    {"<\xef\xbd\x9c"
+     "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+     SLOT(eot)},
     {"<end_of_utterance>", SLOT(eot)},
     {"<|eom_id|>", SLOT(eom)},
     {"<|fim_prefix|>", SLOT(fim_pre)},
     {"<fim-prefix>", SLOT(fim_pre)},
     {"<fim_prefix>", SLOT(fim_pre)},
-    {"<\xef\xbd\x9c" "fim\xe2\x96\x81" "begin\xef\xbd\x9c>", SLOT(fim_pre)},
+    {"<\xef\xbd\x9c"
+     "fim\xe2\x96\x81"
+     "begin\xef\xbd\x9c>",
+     SLOT(fim_pre)},
     {"<PRE>", SLOT(fim_pre)},
     {"\xe2\x96\x81<PRE>", SLOT(fim_pre)},
     {"<|code_prefix|>", SLOT(fim_pre)},
@@ -50,7 +56,9 @@ static const struct {
     {"<|fim_suffix|>", SLOT(fim_suf)},
     {"<fim-suffix>", SLOT(fim_suf)},
     {"<fim_suffix>", SLOT(fim_suf)},
-    {"<\xef\xbd\x9c" "fim\xe2\x96\x81hole\xef\xbd\x9c>", SLOT(fim_suf)},
+    {"<\xef\xbd\x9c"
+     "fim\xe2\x96\x81hole\xef\xbd\x9c>",
+     SLOT(fim_suf)},
     {"<SUF>", SLOT(fim_suf)},
     {"\xe2\x96\x81<SUF>", SLOT(fim_suf)},
     {"<|code_suffix|>", SLOT(fim_suf)},
@@ -58,7 +66,10 @@ static const struct {
     {"<|fim_middle|>", SLOT(fim_mid)},
     {"<fim-middle>", SLOT(fim_mid)},
     {"<fim_middle>", SLOT(fim_mid)},
-    {"<\xef\xbd\x9c" "fim\xe2\x96\x81" "end\xef\xbd\x9c>", SLOT(fim_mid)},
+    {"<\xef\xbd\x9c"
+     "fim\xe2\x96\x81"
+     "end\xef\xbd\x9c>",
+     SLOT(fim_mid)},
     {"<MID>", SLOT(fim_mid)},
     {"\xe2\x96\x81<MID>", SLOT(fim_mid)},
     {"<|code_middle|>", SLOT(fim_mid)},
@@ -77,10 +88,29 @@ static const struct {
 };
 
 static const char *const ends[] = {
-    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>",
-    "<end_of_turn>", "<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]",
-    "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>", "<|tool_response>",
-    "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>", "[e~[",
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|flush|>",
+    "<|calls|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "</s>",
+    "<|eom_id|>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<|end_of_text|>",
+    "<end_of_utterance>",
+    "<eos>",
+    "<turn|>",
+    "<|tool_response>",
+    "<\xef\xbd\x9c"
+    "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+    "[e~[",
 };
 
 /* Channel marks of the Harmony format are always shown. */
@@ -119,10 +149,12 @@ static int read_ids(struct vocab *v, const struct gguf *g, struct redline_err *e
     struct vocab_special *s = &v->special;
     s->bos = v->pre->flags & PRETOK_NO_BOS ? -1 : k->bos;
     s->eos = k->eos, s->unk = k->unk, s->sep = k->sep, s->pad = k->pad, s->mask = k->mask;
-    s->eot = s->eom = s->fim_pre = s->fim_suf = s->fim_mid = s->fim_pad = s->fim_rep = s->fim_sep = -1;
+    s->eot = s->eom = s->fim_pre = s->fim_suf = s->fim_mid = s->fim_pad = s->fim_rep = s->fim_sep =
+        -1;
     for (size_t i = 0; i < COUNT_OF(keys); i++) {
         int32_t *id = slot_of(v, keys[i].slot);
-        if (*id >= (int32_t)v->n_tokens) *id = -1; /* a default that this vocabulary is too small for */
+        if (*id >= (int32_t)v->n_tokens)
+            *id = -1; /* a default that this vocabulary is too small for */
         TRY(read_id(g, keys[i].key, v->n_tokens, id, err));
     }
     return 0;
@@ -155,7 +187,8 @@ static void mark_ends(struct vocab *v)
     }
 }
 
-/* In formats where a message may end without ending the turn, the end of a message is text; and where
+/* In formats where a message may end without ending the turn, the end of a message is text; and
+ * where
  * "</s>" is left over from a tag of HTML, so is that. */
 static void unmark_ends(struct vocab *v)
 {

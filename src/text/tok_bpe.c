@@ -1,9 +1,10 @@
-/* tok_bpe.c - byte-level BPE ("gpt2"), and the kind that merges UTF-8 itself ("gemma4", "whitespace").
+/* tok_bpe.c - byte-level BPE ("gpt2"), and the kind that merges UTF-8 itself ("gemma4",
+ * "whitespace").
  *
- * The vocabulary is written in stand-ins: a printable character for each byte.  Texts are never turned
- * into them here: a byte starts as the piece of its stand-in, and from then on only numbers of pieces
- * are compared.  Texts that are not UTF-8 are split as if each wrong byte were U+FFFD, which the
- * patterns can digest; the byte itself is what gets encoded. */
+ * The vocabulary is written in stand-ins: a printable character for each byte.  Texts are never
+ * turned into them here: a byte starts as the piece of its stand-in, and from then on only numbers
+ * of pieces are compared.  Texts that are not UTF-8 are split as if each wrong byte were U+FFFD,
+ * which the patterns can digest; the byte itself is what gets encoded. */
 #include "merger.h"
 #include "unicode.h"
 
@@ -31,7 +32,8 @@ static int32_t piece_of(struct vocab *v, struct str text)
 }
 
 /* The first rule for a pair counts.  Parts and results need not be tokens: converters rewrite some
- * (runs of spaces become user-defined tokens, spelled plainly), and the rules keep the old spelling. */
+ * (runs of spaces become user-defined tokens, spelled plainly), and the rules keep the old
+ * spelling. */
 static int add_merge(struct vocab *v, struct str rule, uint32_t rank, size_t *arena_used,
                      struct redline_err *err)
 {
@@ -64,8 +66,8 @@ static int load_merges(struct vocab *v, const struct gguf *g, struct redline_err
         return err_set(err, REDLINE_FORMAT, "tokenizer.ggml.merges is missing");
     size_t n = rules ? rules->n : 0, bytes = 1, used = 0;
     if (n > INT32_MAX / 8)
-        return err_set(err, REDLINE_FORMAT, "tokenizer.ggml.merges has %zu rules, the limit is %d", n,
-                       INT32_MAX / 8);
+        return err_set(err, REDLINE_FORMAT, "tokenizer.ggml.merges has %zu rules, the limit is %d",
+                       n, INT32_MAX / 8);
     for (size_t i = 0; i < n; i++) bytes += gguf_string_at(rules, i).n;
     TRY(pieces_reserve(&v->pieces, v->n_tokens + 3 * n + 256, err));
     struct merges *m = &v->merges;
@@ -94,8 +96,10 @@ static void index_stand_ins(struct vocab *v)
 int bpe_open(struct vocab *v, const struct gguf *g, struct redline_err *err)
 {
     TRY(load_merges(v, g, err));
-    if (v->pre->flags & PRETOK_RAW) vocab_index_bytes(v, false);
-    else index_stand_ins(v);
+    if (v->pre->flags & PRETOK_RAW)
+        vocab_index_bytes(v, false);
+    else
+        index_stand_ins(v);
     return presplit_open(&v->presplit, v->pre, err);
 }
 
@@ -242,8 +246,10 @@ static int encode_dense(const struct vocab *v, struct str text, struct ids *out,
         }
         char lower[4] = {text.p[at]};
         size_t n_lower = 1;
-        if (n) n_lower = text_put(lower, v->lowercase ? text_lower(cp) : cp);
-        else n = 1;
+        if (n)
+            n_lower = text_put(lower, v->lowercase ? text_lower(cp) : cp);
+        else
+            n = 1;
         status = buf_append(&dense, lower, n_lower, err);
     }
     buf_free(&dense);

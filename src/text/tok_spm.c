@@ -1,5 +1,5 @@
-/* tok_spm.c - SentencePiece with scores ("llama"): neighbours join when the result is a token, the one
- * with the highest score first; what is no token in the end is spelled in byte tokens. */
+/* tok_spm.c - SentencePiece with scores ("llama"): neighbours join when the result is a token, the
+ * one with the highest score first; what is no token in the end is spelled in byte tokens. */
 #include "merger.h"
 #include "unicode.h"
 
@@ -25,7 +25,8 @@ static bool join(const struct vocab *v, const struct symbol *left, const struct 
                  uint32_t *merit, int32_t *piece)
 {
     if (left->n + right->n > v->longest) return false;
-    *piece = pieces_find(&v->pieces, (struct str){left->p, left->n}, (struct str){right->p, right->n});
+    *piece =
+        pieces_find(&v->pieces, (struct str){left->p, left->n}, (struct str){right->p, right->n});
     if (*piece < 0) return false;
     *merit = merit_of(v->tokens[*piece].score);
     return true;

@@ -1,10 +1,11 @@
 /* tok_ugm.c - Unigram ("t5"): of all ways to spell the normalised text in tokens, the one with the
  * highest sum of scores, found in one pass over the text (Viterbi).
  *
- * Normalisation is a table in the file, the precompiled charsmap of SentencePiece: a 32-bit length, a
- * double-array trie of that many bytes (each word: bits 0-7 and 31 the byte that leads here, bit 8 "a
- * replacement is stored at the base", bit 9 and 10-30 the base, or bits 0-30 the replacement's place),
- * then the zero-terminated replacements.  Every step through it is checked: the file may lie. */
+ * Normalisation is a table in the file, the precompiled charsmap of SentencePiece: a 32-bit length,
+ * a double-array trie of that many bytes (each word: bits 0-7 and 31 the byte that leads here, bit
+ * 8 "a replacement is stored at the base", bit 9 and 10-30 the base, or bits 0-30 the replacement's
+ * place), then the zero-terminated replacements.  Every step through it is checked: the file may
+ * lie. */
 #include <float.h>
 
 #include "unicode.h"
@@ -106,14 +107,14 @@ static int replace(const struct ugm *u, struct str s, size_t *used, struct str *
     const char *p = place < u->replacements.n ? u->replacements.p + place : NULL;
     const char *end = p ? memchr(p, '\0', u->replacements.n - place) : NULL;
     if (!end)
-        return err_set(err, REDLINE_FORMAT, "the charsmap names a replacement at %u, beyond its end",
-                       place);
+        return err_set(err, REDLINE_FORMAT,
+                       "the charsmap names a replacement at %u, beyond its end", place);
     *by = (struct str){p, (size_t)(end - p)};
     return 0;
 }
 
-/* Bytes of s that begin like a user-defined token; such a token itself was cut out of the text before,
- * so this concerns beginnings only. */
+/* Bytes of s that begin like a user-defined token; such a token itself was cut out of the text
+ * before, so this concerns beginnings only. */
 static size_t user_prefix(const struct ugm *u, struct str s)
 {
     size_t n = 0;
@@ -141,7 +142,8 @@ static int normalize_front(const struct ugm *u, struct str s, size_t *used, stru
 }
 
 /* Spaces become U+2581, runs of them one; a first one is set before the text as the file asks. */
-static int normalize(const struct vocab *v, struct str text, struct buf *out, struct redline_err *err)
+static int normalize(const struct vocab *v, struct str text, struct buf *out,
+                     struct redline_err *err)
 {
     const struct str space = STR("\xe2\x96\x81");
     bool prefix_due = v->special.add_space_prefix, in_word = false, merge = v->remove_extra_spaces;
@@ -189,8 +191,8 @@ static void find_best(const struct vocab *v, struct str s, struct best *best)
             if (id < 0) continue;
             const struct token *t = &v->tokens[id];
             if (n == n_char) has_char = true;
-            offer(&best[at + n], best[at].score + (t->attr & TOKEN_USER ? 0.0 : (double)t->score), at,
-                  id);
+            offer(&best[at + n], best[at].score + (t->attr & TOKEN_USER ? 0.0 : (double)t->score),
+                  at, id);
         }
         if (!has_char)
             offer(&best[at + n_char], best[at].score + (double)v->ugm.unknown_score, at,

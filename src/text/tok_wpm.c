@@ -1,8 +1,9 @@
-/* tok_wpm.c - WordPiece ("bert"): words are cut at white space and punctuation, and each is spelled by
- * the longest tokens that fit, from the left; a word that cannot be spelled is one unknown token.
+/* tok_wpm.c - WordPiece ("bert"): words are cut at white space and punctuation, and each is spelled
+ * by the longest tokens that fit, from the left; a word that cannot be spelled is one unknown
+ * token.
  *
- * Converters write "##ing" as "ing" and mark the beginnings of words with U+2581 instead, so a word is
- * looked up with that mark before it. */
+ * Converters write "##ing" as "ing" and mark the beginnings of words with U+2581 instead, so a word
+ * is looked up with that mark before it. */
 #include "unicode.h"
 #include "vocab_internal.h"
 
@@ -42,11 +43,14 @@ static int spell(const struct vocab *v, struct str word, struct ids *out, struct
     if (word.n == 0) return 0;
     out->n = n_before;
     if (v->special.unk >= 0) return ids_push(out, v->special.unk, err);
-    return err_set(err, REDLINE_FORMAT, "no tokens spell '%.*s', and the vocabulary names no unknown "
-                   "token", STR_ARG(word));
+    return err_set(err, REDLINE_FORMAT,
+                   "no tokens spell '%.*s', and the vocabulary names no unknown "
+                   "token",
+                   STR_ARG(word));
 }
 
-static int end_word(const struct vocab *v, struct buf *word, struct ids *out, struct redline_err *err)
+static int end_word(const struct vocab *v, struct buf *word, struct ids *out,
+                    struct redline_err *err)
 {
     if (word->n == WORD_MARK.n) return 0;
     int status = spell(v, buf_str(word), out, err);

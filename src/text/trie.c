@@ -1,4 +1,5 @@
-/* trie.c - built breadth first from sorted texts: every node is a range of texts that share a prefix. */
+/* trie.c - built breadth first from sorted texts: every node is a range of texts that share a
+ * prefix. */
 #include "trie.h"
 
 #include <stdlib.h>
@@ -60,7 +61,8 @@ int trie_new(struct trie *t, struct trie_entry *entries, size_t n, struct redlin
         if (t->n > UINT32_MAX - 256)
             status = err_set(err, REDLINE_FORMAT, "the vocabulary has more than %u prefixes",
                              UINT32_MAX - 256);
-        else status = expand(t, &ranges, &n_ranges_max, i, entries, err);
+        else
+            status = expand(t, &ranges, &n_ranges_max, i, entries, err);
     }
     mem_free(ranges);
     if (status) trie_free(t);
@@ -78,8 +80,10 @@ uint32_t trie_step(const struct trie *t, uint32_t node, unsigned char byte)
     uint32_t low = t->nodes[node].first, end = low + t->nodes[node].n_children, high = end;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (t->nodes[middle].byte < byte) low = middle + 1;
-        else high = middle;
+        if (t->nodes[middle].byte < byte)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low < end && t->nodes[low].byte == byte ? low : 0;
 }

@@ -66,8 +66,8 @@ int32_t text_base(int32_t cp)
 {
     utf8proc_int32_t parts[16];
     int boundary = 0;
-    utf8proc_ssize_t n = utf8proc_decompose_char(cp, parts, COUNT_OF(parts), UTF8PROC_DECOMPOSE,
-                                                 &boundary);
+    utf8proc_ssize_t n =
+        utf8proc_decompose_char(cp, parts, COUNT_OF(parts), UTF8PROC_DECOMPOSE, &boundary);
     return n > 0 ? parts[0] : cp;
 }
 

@@ -11,8 +11,8 @@
 size_t text_next(struct str s, size_t at, int32_t *code_point);
 size_t text_put(char out[4], int32_t code_point); /* bytes written */
 
-/* The same, but 1 for a byte that begins no valid sequence: such a byte is a character of its own, so
- * that it can never swallow a part of its neighbour. */
+/* The same, but 1 for a byte that begins no valid sequence: such a byte is a character of its own,
+ * so that it can never swallow a part of its neighbour. */
 size_t text_char_length(struct str s, size_t at);
 
 /* Bytes of a sequence by its first byte alone; 1 for a byte that begins none. */

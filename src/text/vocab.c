@@ -7,23 +7,79 @@
 #include "base.h"
 #include "mem.h"
 
-enum { MAX_TEXT = INT32_MAX / 4 }; /* symbols are counted in 32 bits, a space may take three bytes */
+enum {
+    MAX_TEXT = INT32_MAX / 4
+}; /* symbols are counted in 32 bits, a space may take three bytes */
 
 /* What llama.cpp assumes about each tokenizer.ggml.model where the file says nothing. */
 static const struct tokenizer kinds[] = {
-    {.model = "llama", .bos = 1, .eos = 2, .unk = 0, .sep = -1, .pad = -1, .mask = -1,
-     .add_space_prefix = true, .add_bos = true, .open = spm_open, .encode = spm_encode},
-    {.model = "gpt2", .bos = 11, .eos = 11, .unk = -1, .sep = -1, .pad = -1, .mask = -1,
-     .has_pre = true, .clean_spaces = true, .open = bpe_open, .encode = bpe_encode},
-    {.model = "gemma4", .bos = -1, .eos = -1, .unk = -1, .sep = -1, .pad = -1, .mask = -1,
-     .has_pre = true, .clean_spaces = true, .open = bpe_open, .encode = bpe_encode},
-    {.model = "whitespace", .bos = 11, .eos = 11, .unk = -1, .sep = -1, .pad = -1, .mask = -1,
-     .has_pre = true, .clean_spaces = true, .open = bpe_open, .encode = bpe_encode},
-    {.model = "bert", .bos = 101, .eos = -1, .unk = 100, .sep = 102, .pad = 0, .mask = 103,
-     .clean_spaces = true, .add_bos = true, .add_sep = true, .frames_always = true,
-     .open = wpm_open, .encode = wpm_encode},
-    {.model = "t5", .bos = -1, .eos = 1, .unk = 2, .sep = -1, .pad = 0, .mask = -1, .add_eos = true,
-     .open = ugm_open, .encode = ugm_encode},
+    {.model = "llama",
+     .bos = 1,
+     .eos = 2,
+     .unk = 0,
+     .sep = -1,
+     .pad = -1,
+     .mask = -1,
+     .add_space_prefix = true,
+     .add_bos = true,
+     .open = spm_open,
+     .encode = spm_encode},
+    {.model = "gpt2",
+     .bos = 11,
+     .eos = 11,
+     .unk = -1,
+     .sep = -1,
+     .pad = -1,
+     .mask = -1,
+     .has_pre = true,
+     .clean_spaces = true,
+     .open = bpe_open,
+     .encode = bpe_encode},
+    {.model = "gemma4",
+     .bos = -1,
+     .eos = -1,
+     .unk = -1,
+     .sep = -1,
+     .pad = -1,
+     .mask = -1,
+     .has_pre = true,
+     .clean_spaces = true,
+     .open = bpe_open,
+     .encode = bpe_encode},
+    {.model = "whitespace",
+     .bos = 11,
+     .eos = 11,
+     .unk = -1,
+     .sep = -1,
+     .pad = -1,
+     .mask = -1,
+     .has_pre = true,
+     .clean_spaces = true,
+     .open = bpe_open,
+     .encode = bpe_encode},
+    {.model = "bert",
+     .bos = 101,
+     .eos = -1,
+     .unk = 100,
+     .sep = 102,
+     .pad = 0,
+     .mask = 103,
+     .clean_spaces = true,
+     .add_bos = true,
+     .add_sep = true,
+     .frames_always = true,
+     .open = wpm_open,
+     .encode = wpm_encode},
+    {.model = "t5",
+     .bos = -1,
+     .eos = 1,
+     .unk = 2,
+     .sep = -1,
+     .pad = 0,
+     .mask = -1,
+     .add_eos = true,
+     .open = ugm_open,
+     .encode = ugm_encode},
     {.model = "no_vocab", .refuse = "the file has no tokenizer"},
     {.model = "none", .refuse = "the file has no tokenizer"},
     {.model = "rwkv", .refuse = "RWKV's tokenizer is not supported"},
@@ -63,12 +119,14 @@ static int choose_kind(struct vocab *v, const struct gguf *g, struct redline_err
     struct str model = STR("");
     TRY(gguf_get_string(g, "tokenizer.ggml.model", &model, err));
     if (model.n == 0)
-        return err_set(err, REDLINE_FORMAT, "tokenizer.ggml.model is missing: the file has no "
+        return err_set(err, REDLINE_FORMAT,
+                       "tokenizer.ggml.model is missing: the file has no "
                        "vocabulary");
     for (size_t i = 0; i < COUNT_OF(kinds); i++)
         if (str_eq(model, str_of(kinds[i].model))) v->kind = &kinds[i];
     if (!v->kind)
-        return err_set(err, REDLINE_SUPPORT, "tokenizer.ggml.model '%.*s' is not known", STR_ARG(model));
+        return err_set(err, REDLINE_SUPPORT, "tokenizer.ggml.model '%.*s' is not known",
+                       STR_ARG(model));
     if (v->kind->refuse)
         return err_set(err, REDLINE_SUPPORT, "tokenizer.ggml.model is '%s': %s", v->kind->model,
                        v->kind->refuse);
@@ -81,15 +139,16 @@ static int choose_pre(struct vocab *v, const struct gguf *g, struct redline_err 
     static const struct pretok none = {.name = ""};
     struct str name = STR("");
     v->pre = &none;
-    TRY(gguf_get_string(g, "tokenizer.ggml.pre", &name, err));
     v->pre_name = name;
     if (!v->kind->has_pre) return 0;
+    TRY(gguf_get_string(g, "tokenizer.ggml.pre", &name, err));
     if (strcmp(v->kind->model, "gemma4") == 0) name = STR("gemma4");
     if (name.n == 0) name = STR("default");
     v->pre_name = name;
     const struct pretok *pre = pretok_find(name);
     if (!pre)
-        return err_set(err, REDLINE_SUPPORT, "tokenizer.ggml.pre '%.*s' is not known", STR_ARG(name));
+        return err_set(err, REDLINE_SUPPORT, "tokenizer.ggml.pre '%.*s' is not known",
+                       STR_ARG(name));
     v->pre = pre;
     return 0;
 }
@@ -119,8 +178,8 @@ static int read_flags(struct vocab *v, const struct gguf *g, struct redline_err 
 /* The types of the file's own numbering (1 to 6) as attributes; anything else has none. */
 static uint16_t attr_of(int64_t type)
 {
-    static const uint16_t attrs[] = {0, TOKEN_NORMAL, TOKEN_UNKNOWN, TOKEN_CONTROL, TOKEN_USER,
-                                     TOKEN_UNUSED, TOKEN_BYTE};
+    static const uint16_t attrs[] = {0,          TOKEN_NORMAL, TOKEN_UNKNOWN, TOKEN_CONTROL,
+                                     TOKEN_USER, TOKEN_UNUSED, TOKEN_BYTE};
     return type >= 0 && type < (int64_t)COUNT_OF(attrs) ? attrs[type] : 0;
 }
 
@@ -138,7 +197,8 @@ static int add_token(struct vocab *v, uint32_t i, struct redline_err *err)
     struct str text = v->tokens[i].text;
     int32_t twin = pieces_find(&v->pieces, text, STR(""));
     if (twin >= 0)
-        return err_set(err, REDLINE_FORMAT, "tokens %d and %u are both '%.*s'", twin, i, STR_ARG(text));
+        return err_set(err, REDLINE_FORMAT, "tokens %d and %u are both '%.*s'", twin, i,
+                       STR_ARG(text));
     pieces_add(&v->pieces, text);
     v->longest = MAX(v->longest, text.n);
     return 0;
@@ -160,7 +220,8 @@ static int read_tokens(struct vocab *v, const struct gguf *g, struct redline_err
 {
     const struct gguf_value *texts, *types, *scores;
     TRY(gguf_get_array(g, "tokenizer.ggml.tokens", GGUF_STRING, &texts, err));
-    if (!texts || texts->n == 0) return err_set(err, REDLINE_FORMAT, "tokenizer.ggml.tokens is missing");
+    if (!texts || texts->n == 0)
+        return err_set(err, REDLINE_FORMAT, "tokenizer.ggml.tokens is missing");
     TRY(gguf_get_array(g, "tokenizer.ggml.token_type", GGUF_I32, &types, err));
     TRY(check_length(types, "token_type", texts->n, err));
     TRY(read_scores(g, &scores, texts->n, err));
@@ -181,8 +242,9 @@ static int read_tokens(struct vocab *v, const struct gguf *g, struct redline_err
             p += 20;
         }
         bool is_float = scores && scores->item_type == GGUF_F32;
-        t->score = !scores ? 0 : is_float ? (float)gguf_float_at(scores, i)
-                                          : (float)gguf_int_at(scores, i);
+        t->score = !scores    ? 0
+                   : is_float ? (float)gguf_float_at(scores, i)
+                              : (float)gguf_int_at(scores, i);
         t->attr = types ? attr_of(gguf_int_at(types, i)) : TOKEN_NORMAL;
         TRY(add_token(v, i, err));
     }
@@ -197,7 +259,8 @@ static int load(struct vocab *v, const struct gguf *g, struct redline_err *err)
     TRY(read_tokens(v, g, err));
     for (int i = 0; i < 256; i++) v->byte_ids[i] = v->byte_pieces[i] = -1;
     TRY(v->kind->open(v, g, err));
-    TRY(special_open(v, g, err)); /* changes attributes, so after the kind has seen the file's own */
+    TRY(special_open(v, g,
+                     err)); /* changes attributes, so after the kind has seen the file's own */
     TRY(cut_open(v, err));
     return detok_open(v, err);
 }
@@ -242,8 +305,8 @@ void vocab_index_bytes(struct vocab *v, bool or_char)
 static int push_named(int32_t id, const char *name, struct ids *out, struct redline_err *err)
 {
     if (id >= 0) return ids_push(out, id, err);
-    return err_set(err, REDLINE_FORMAT, "texts are to have a %s token, and the vocabulary names none",
-                   name);
+    return err_set(err, REDLINE_FORMAT,
+                   "texts are to have a %s token, and the vocabulary names none", name);
 }
 
 static int encode(const struct vocab *v, const struct fragments *f, bool frame, struct ids *out,
@@ -254,8 +317,10 @@ static int encode(const struct vocab *v, const struct fragments *f, bool frame, 
     if (always || (frame && s->add_bos)) TRY(push_named(s->bos, "BOS", out, err));
     bool at_start = true;
     for (size_t i = 0; i < f->n; i++) {
-        if (f->p[i].id >= 0) TRY(ids_push(out, f->p[i].id, err));
-        else TRY(v->kind->encode(v, f->p[i].text, at_start, out, err));
+        if (f->p[i].id >= 0)
+            TRY(ids_push(out, f->p[i].id, err));
+        else
+            TRY(v->kind->encode(v, f->p[i].text, at_start, out, err));
         at_start = f->p[i].id >= 0;
     }
     if (always) return push_named(s->sep, "SEP", out, err);

@@ -5,10 +5,10 @@
  *     TRY(vocab_open(&v, gguf, err));
  *     TRY(vocab_encode(v, text, VOCAB_ADD_SPECIAL | VOCAB_PARSE_SPECIAL, &ids, err));
  *
- * Four kinds of vocabulary hide behind it (SentencePiece, byte-level BPE, WordPiece, Unigram); nobody
- * outside src/text/ needs to know which one a file has.  Results are those of llama.cpp, token for
- * token, on text that is UTF-8; other bytes are kept where the kind of vocabulary can express them and
- * become U+FFFD where not.
+ * Four kinds of vocabulary hide behind it (SentencePiece, byte-level BPE, WordPiece, Unigram);
+ * nobody outside src/text/ needs to know which one a file has.  Results are those of llama.cpp,
+ * token for token, on text that is UTF-8; other bytes are kept where the kind of vocabulary can
+ * express them and become U+FFFD where not.
  *
  * A vocab is never written to after vocab_open(): any number of threads may share it. */
 #ifndef VOCAB_H
@@ -70,12 +70,14 @@ const struct vocab_special *vocab_special(const struct vocab *v);
 bool vocab_is_end(const struct vocab *v, int32_t id);     /* does generation stop here? */
 bool vocab_is_control(const struct vocab *v, int32_t id); /* not text: control and unknown tokens */
 
-/* The piece as the file has it ("\xe2\x96\x81the") and the bytes it stands for (" the"; nothing for a
- * control token without VOCAB_SHOW_SPECIAL).  Borrowed from the vocab; empty for an id outside it. */
+/* The piece as the file has it ("\xe2\x96\x81the") and the bytes it stands for (" the"; nothing
+ * for a control token without VOCAB_SHOW_SPECIAL).  Borrowed from the vocab; empty for an id
+ * outside it. */
 struct str vocab_piece(const struct vocab *v, int32_t id);
 struct str vocab_bytes(const struct vocab *v, int32_t id, unsigned flags);
 
-/* "llama", "gpt2", "bert" or "t5" kind, for messages and `inspect`; pre: "" unless the kind has one. */
+/* "llama", "gpt2", "bert" or "t5" kind, for messages and `inspect`; pre: "" unless the kind has
+ * one. */
 const char *vocab_kind(const struct vocab *v);
 struct str vocab_pre(const struct vocab *v);
 

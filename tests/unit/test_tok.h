@@ -70,7 +70,8 @@ static inline void meta_array(struct meta *m, const char *key, uint32_t item, co
     meta_bytes(m, p, size * n);
 }
 
-static inline void meta_strings(struct meta *m, const char *key, const char *const *texts, uint64_t n)
+static inline void meta_strings(struct meta *m, const char *key, const char *const *texts,
+                                uint64_t n)
 {
     meta_key(m, key, GGUF_ARRAY);
     meta_bytes(m, &(uint32_t){GGUF_STRING}, 4);

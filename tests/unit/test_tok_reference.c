@@ -101,7 +101,8 @@ static void gives_the_reference_ids(void **state)
     assert_true(n_texts >= 6 * 46);
 }
 
-/* WordPiece forgets case, accents and white space; the other kinds of this folder forget nothing. */
+/* WordPiece forgets case, accents and white space; the other kinds of this folder forget nothing.
+ */
 static bool keeps_everything(const struct vocab *v)
 {
     return strcmp(vocab_kind(v), "bert") != 0;
@@ -148,8 +149,9 @@ static void brings_back_any_bytes(void **state)
 static void streams_whole_code_points(void **state)
 {
     (void)state;
-    struct str text = STR("na\xc3\xafve \xf0\x9f\xa6\x99\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x91\xa7 "
-                          "\xe6\xb1\x89\xe5\xad\x97 x\n  \xe0\xa4\xb9\xe0\xa4\xbf end");
+    struct str text =
+        STR("na\xc3\xafve \xf0\x9f\xa6\x99\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x91\xa7 "
+            "\xe6\xb1\x89\xe5\xad\x97 x\n  \xe0\xa4\xb9\xe0\xa4\xbf end");
     for (size_t i = 0; i < data.paths.gl_pathc; i++) {
         struct gguf *g;
         struct vocab *v = open_vocab(data.paths.gl_pathv[i], &g);
@@ -190,8 +192,8 @@ static double now(void)
 static void takes_linear_time(void **state)
 {
     (void)state;
-    static const char *const units[] = {"a", "A", " ", "\n", "1", "!", "a ", "\xc3\xa9", "\xe4\xb8\xad",
-                                        "\xff", "  1"};
+    static const char *const units[] = {
+        "a", "A", " ", "\n", "1", "!", "a ", "\xc3\xa9", "\xe4\xb8\xad", "\xff", "  1"};
     const size_t n = 1 << 20;
     char *text = malloc(n);
     assert_non_null(text);
@@ -207,7 +209,8 @@ static void takes_linear_time(void **state)
             if (vocab_encode(v, (struct str){text, n - n % unit}, 0, &ids, &err))
                 fail_msg("%s", err.message);
             double seconds = now() - begin;
-            if (seconds > 30) fail_msg("%s: 1 MiB of '%s' took %.1f s", vocab_kind(v), units[k], seconds);
+            if (seconds > 30)
+                fail_msg("%s: 1 MiB of '%s' took %.1f s", vocab_kind(v), units[k], seconds);
             ids_free(&ids);
         }
         vocab_close(&v);

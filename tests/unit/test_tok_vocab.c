@@ -1,5 +1,5 @@
-/* test_tok_vocab.c - small vocabularies made in memory: every kind, special tokens, streams, metadata
- * that lies, and every allocation refused in turn. */
+/* test_tok_vocab.c - small vocabularies made in memory: every kind, special tokens, streams,
+ * metadata that lies, and every allocation refused in turn. */
 #include "test_tok.h"
 
 #include "fault.h"
@@ -10,7 +10,14 @@ enum { SPM_BYTE_0 = 3, SPM_FIRST = 259 };
 
 static void spm_meta(struct meta *m)
 {
-    static const char *const words[] = {"\xe2\x96\x81", "a", "b", "ab", "\xe2\x96\x81" "ab", "<tag>", "<|im_end|>"};
+    static const char *const words[] = {"\xe2\x96\x81",
+                                        "a",
+                                        "b",
+                                        "ab",
+                                        "\xe2\x96\x81"
+                                        "ab",
+                                        "<tag>",
+                                        "<|im_end|>"};
     const char *texts[SPM_FIRST + COUNT_OF(words)] = {"<unk>", "<s>", "</s>"};
     static char bytes[256][7];
     float scores[COUNT_OF(texts)] = {0};
@@ -31,7 +38,18 @@ static void spm_meta(struct meta *m)
     meta_array(m, "token_type", GGUF_I32, types, 4, COUNT_OF(types));
 }
 
-static const char *const bpe_tokens[] = {"a", "b", "c", "ab", "abc", "\xc4\xa0", "\xc4\xa0" "ab", "1", "\xc3\xa9", "<x>", "</x>"};
+static const char *const bpe_tokens[] = {"a",
+                                         "b",
+                                         "c",
+                                         "ab",
+                                         "abc",
+                                         "\xc4\xa0",
+                                         "\xc4\xa0"
+                                         "ab",
+                                         "1",
+                                         "\xc3\xa9",
+                                         "<x>",
+                                         "</x>"};
 static const int32_t bpe_types[] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 4};
 static const char *const bpe_merges[] = {"a b", "ab c", "\xc4\xa0 ab", "b b"};
 
@@ -48,8 +66,17 @@ static void bpe_meta(struct meta *m, const char *pre)
 
 static void wpm_meta(struct meta *m)
 {
-    static const char *const texts[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "\xe2\x96\x81" "ab", "c", "\xe2\x96\x81" "e",
-                                        "\xe2\x96\x81!", "\xe2\x96\x81\xe4\xb8\xad"};
+    static const char *const texts[] = {"[PAD]",
+                                        "[UNK]",
+                                        "[CLS]",
+                                        "[SEP]",
+                                        "\xe2\x96\x81"
+                                        "ab",
+                                        "c",
+                                        "\xe2\x96\x81"
+                                        "e",
+                                        "\xe2\x96\x81!",
+                                        "\xe2\x96\x81\xe4\xb8\xad"};
     static const int32_t types[] = {3, 3, 3, 3, 1, 1, 1, 1, 1};
     meta_string(m, "model", "bert");
     meta_strings(m, "tokens", texts, COUNT_OF(texts));
@@ -75,7 +102,15 @@ static void charsmap(unsigned char bytes[MAP_BYTES], uint32_t place)
 
 static void ugm_meta_with(struct meta *m, const void *map, size_t n_map)
 {
-    static const char *const texts[] = {"<pad>", "</s>", "<unk>", "\xe2\x96\x81", "a", "b", "\xe2\x96\x81" "ab", "<u>"};
+    static const char *const texts[] = {"<pad>",
+                                        "</s>",
+                                        "<unk>",
+                                        "\xe2\x96\x81",
+                                        "a",
+                                        "b",
+                                        "\xe2\x96\x81"
+                                        "ab",
+                                        "<u>"};
     static const float scores[] = {0, 0, 0, -2, -3, -3, -4, 0};
     static const int32_t types[] = {3, 3, 2, 1, 1, 1, 1, 4};
     meta_string(m, "model", "t5");
@@ -101,8 +136,17 @@ static void bpe_default(struct meta *m)
 
 static void gemma_meta(struct meta *m)
 {
-    static const char *const texts[] = {"<pad>", "<eos>", "<bos>", "\n\n", "\xe2\x96\x81", "a", "\xe2\x96\x81" "a", "\n",
-                                        "<0xC3>", "<0xA9>"};
+    static const char *const texts[] = {"<pad>",
+                                        "<eos>",
+                                        "<bos>",
+                                        "\n\n",
+                                        "\xe2\x96\x81",
+                                        "a",
+                                        "\xe2\x96\x81"
+                                        "a",
+                                        "\n",
+                                        "<0xC3>",
+                                        "<0xA9>"};
     static const char *const merges[] = {"\xe2\x96\x81 a"};
     static const int32_t types[] = {3, 3, 3, 1, 1, 1, 1, 1, 6, 6};
     meta_string(m, "model", "gemma4");
@@ -131,7 +175,7 @@ static void spm_encodes(void **state)
     assert_encodes(v, STR("ab"), 0, "263");
     assert_encodes(v, STR("ab ab"), VOCAB_ADD_SPECIAL, "1 263 263");
     assert_encodes(v, STR(""), VOCAB_ADD_SPECIAL, "1");
-    assert_encodes(v, STR("\xff"), 0, "259 258"); /* a byte that is no text */
+    assert_encodes(v, STR("\xff"), 0, "259 258");                /* a byte that is no text */
     assert_encodes(v, STR("a<tag>b"), 0, "259 260 264 259 261"); /* user-defined: always cut out */
     assert_encodes(v, STR("</s>"), VOCAB_PARSE_SPECIAL, "2");
     assert_true(vocab_is_end(v, 2) && vocab_is_end(v, 265) && !vocab_is_end(v, 260));
@@ -150,13 +194,14 @@ static void bpe_encodes(void **state)
     struct vocab *v = open_good(&m, bpe_default);
     assert_string_equal(vocab_pre(v).p, "default");
     assert_encodes(v, STR("abc ab"), 0, "4 6");
-    assert_encodes(v, STR("bb"), 0, "1 1"); /* a merge whose result is no token */
+    assert_encodes(v, STR("bb"), 0, "1 1");           /* a merge whose result is no token */
     assert_encodes(v, STR("a<x>b</x>"), 0, "0 1 10"); /* no tokens for "<x>": control, not parsed */
     assert_encodes(v, STR("a<x>b</x>"), VOCAB_PARSE_SPECIAL, "0 9 1 10");
     struct buf text = {0};
     assert_int_equal(vocab_decode(v, (int32_t[]){4, 6, 9}, 3, 0, &text, NULL), 0);
     assert_string_equal(text.p, "abc ab");
-    assert_int_equal(vocab_decode(v, (int32_t[]){9, 99}, 2, VOCAB_SHOW_SPECIAL, &text, NULL), REDLINE_ARG);
+    assert_int_equal(vocab_decode(v, (int32_t[]){9, 99}, 2, VOCAB_SHOW_SPECIAL, &text, NULL),
+                     REDLINE_ARG);
     assert_string_equal(text.p, "abc ab<x>");
     buf_free(&text);
     vocab_close(&v);
@@ -168,8 +213,14 @@ static void wpm_encodes(void **state)
     (void)state;
     struct meta m = {0};
     struct vocab *v = open_good(&m, wpm_meta);
-    assert_encodes(v, STR("ABc \xc3\xa9!\xe4\xb8\xad" "ab"), VOCAB_ADD_SPECIAL, "2 4 5 6 7 8 4 3");
-    assert_encodes(v, STR("abx \xff" "ab"), 0, "1 4");
+    assert_encodes(v,
+                   STR("ABc \xc3\xa9!\xe4\xb8\xad"
+                       "ab"),
+                   VOCAB_ADD_SPECIAL, "2 4 5 6 7 8 4 3");
+    assert_encodes(v,
+                   STR("abx \xff"
+                       "ab"),
+                   0, "1 4");
     vocab_close(&v);
     meta_close(&m);
 }
@@ -249,7 +300,8 @@ static void assert_refused(struct meta *m, int want, const char *word)
 static void refuses_what_it_does_not_know(void **state)
 {
     (void)state;
-    static const char *const models[] = {"no_vocab", "none", "rwkv", "plamo2", "hybriddna", "abacus"};
+    static const char *const models[] = {"no_vocab", "none",      "rwkv",
+                                         "plamo2",   "hybriddna", "abacus"};
     for (size_t i = 0; i < COUNT_OF(models); i++) {
         struct meta m = {0};
         meta_string(&m, "model", models[i]);
@@ -299,8 +351,8 @@ static void refuses_lies(void **state)
     static const struct {
         void (*lie)(struct meta *);
         const char *word;
-    } lies[] = {{lie_scores, "scores"},  {lie_types, "token_type"}, {lie_score_kind, "scores"},
-                {lie_eos, "eos"},        {lie_bos_kind, "bos"},     {lie_byte, "byte"}};
+    } lies[] = {{lie_scores, "scores"}, {lie_types, "token_type"}, {lie_score_kind, "scores"},
+                {lie_eos, "eos"},       {lie_bos_kind, "bos"},     {lie_byte, "byte"}};
     static const char *const texts[] = {"a", "b", ""}, *const twins[] = {"a", "b", "a"};
     for (size_t i = 0; i < COUNT_OF(lies); i++) {
         struct meta m = {0};
@@ -359,7 +411,10 @@ static void refuses_broken_charsmaps(void **state)
             ugm_meta_with(&m, map, sizeof map);
             struct vocab *v = meta_open(&m, &status, &err);
             assert_non_null(v);
-            status = vocab_encode(v, STR("xA\x01\xff" "A"), 0, &ids, &err);
+            status = vocab_encode(v,
+                                  STR("xA\x01\xff"
+                                      "A"),
+                                  0, &ids, &err);
             assert_true(status == 0 || status == REDLINE_FORMAT);
             ids_free(&ids);
             vocab_close(&v);
@@ -413,7 +468,8 @@ static bool survives(struct meta *m, uint64_t nth)
 static void survives_refused_memory(void **state)
 {
     (void)state;
-    static void (*const kinds[])(struct meta *) = {spm_meta, bpe_default, wpm_meta, ugm_meta, gemma_meta};
+    static void (*const kinds[])(struct meta *) = {spm_meta, bpe_default, wpm_meta, ugm_meta,
+                                                   gemma_meta};
     for (size_t i = 0; i < COUNT_OF(kinds); i++) {
         struct meta m = {0};
         struct vocab *v = open_good(&m, kinds[i]);

@@ -54,7 +54,8 @@ struct vocab_special {
 int vocab_open(struct vocab **out, const struct gguf *g, struct redline_err *err);
 void vocab_close(struct vocab **v); /* accepts NULL and a pointer to NULL */
 
-/* Appends to out, which is as before on failure.  flags: VOCAB_ADD_SPECIAL | VOCAB_PARSE_SPECIAL. */
+/* Appends to out, which is as before on failure.
+ * flags: VOCAB_ADD_SPECIAL | VOCAB_PARSE_SPECIAL. */
 int vocab_encode(const struct vocab *v, struct str text, unsigned flags, struct ids *out,
                  struct redline_err *err);
 

@@ -1,4 +1,5 @@
-/* vocab_internal.h - what the files of the tokenizer share; nobody outside src/text/ includes it. */
+/* vocab_internal.h - what the files of the tokenizer share; nobody outside src/text/ includes
+ * it. */
 #ifndef VOCAB_INTERNAL_H
 #define VOCAB_INTERNAL_H
 

@@ -1,10 +1,28 @@
-/* table_avx512.c - what beats the older tables with AVX512; the rest stays NULL and is inherited. */
+/* table_avx512.c - what beats the older tables with AVX-512 F, BW, DQ, VL and VNNI; the rest stays NULL
+ * and is inherited. */
 #if defined(__x86_64__)
 #include "cpu.h"
-#include "kern.h"
+#include "parts_avx512.h"
 
 const struct kern_ops kern_avx512 = {
     .name = "avx512",
-    .need = CPU_AVX512,
+    .need = CPU_AVX2 | CPU_AVX512,
+    .mm = {[DTYPE_F32] = mm_f32_avx512,
+           [DTYPE_F16] = mm_f16_avx512,
+           [DTYPE_BF16] = mm_bf16_avx512,
+           [DTYPE_Q4_0] = mm_q4_0_avx512,
+           [DTYPE_Q5_0] = mm_q5_0_avx512,
+           [DTYPE_Q8_0] = mm_q8_0_avx512,
+           [DTYPE_IQ4_NL] = mm_iq4_nl_avx512,
+           [DTYPE_MXFP4] = mm_mxfp4_avx512,
+           [DTYPE_Q4_K] = mm_q4_k_avx512,
+           [DTYPE_Q5_K] = mm_q5_k_avx512,
+           [DTYPE_Q6_K] = mm_q6_k_avx512},
+    .dot = dot_avx512,
+    .axpy = axpy_avx512,
+    .exp_sum = exp_sum_avx512,
+    .silu_mul = silu_mul_avx512,
+    .kv_dot = {[DTYPE_F32] = kv_dot_f32_avx512, [DTYPE_F16] = kv_dot_f16_avx512},
+    .kv_sum = {[DTYPE_F32] = kv_sum_f32_avx512, [DTYPE_F16] = kv_sum_f16_avx512},
 };
 #endif

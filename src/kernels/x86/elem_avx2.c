@@ -1,0 +1,228 @@
+/* elem_avx2.c - vectors of float32, eight at a time; tails element by element or padded.
+ *
+ * exp(x) = 2^n e^r as in elem_avx512.c, with 2^n built in two halves from integer exponents, so that
+ * results down to the smallest normal number are right. */
+#if defined(__x86_64__)
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#include "convert.h"
+#include "parts_avx2.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE float sum_of(__m256 v)
+{
+    __m128 x = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
+}
+
+/* The lanes of the last, partial vector: all ones for the first `left` of eight. */
+INLINE __m256i tail_mask(size_t left)
+{
+    static const int32_t window[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    return _mm256_loadu_si256((const __m256i *)(const void *)(window + 8 - (left < 8 ? left : 8)));
+}
+
+INLINE __m256 power_of_two(__m256i n)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+}
+
+INLINE __m256 exp_ps(__m256 x)
+{
+    __m256 limited = _mm256_max_ps(_mm256_set1_ps(-120), _mm256_min_ps(_mm256_set1_ps(120), x));
+    __m256 n = _mm256_round_ps(_mm256_mul_ps(limited, _mm256_set1_ps(1.44269504f)),
+                               _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693145752f), limited);
+    r = _mm256_fnmadd_ps(n, _mm256_set1_ps(1.42860677e-6f), r);
+    __m256 p = _mm256_set1_ps(1.0f / 5040);
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 720));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 120));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 24));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 6));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0.5f));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1));
+    __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
+    __m256 y = _mm256_mul_ps(_mm256_mul_ps(p, power_of_two(half)), power_of_two(_mm256_sub_epi32(whole, half)));
+    return _mm256_blendv_ps(y, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q)); /* NaN stays */
+}
+
+float dot_avx2(const float *a, const float *b, size_t n)
+{
+    __m256 even = _mm256_setzero_ps(), odd = even;
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        even = _mm256_fmadd_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i), even);
+        odd = _mm256_fmadd_ps(_mm256_loadu_ps(a + i + 8), _mm256_loadu_ps(b + i + 8), odd);
+    }
+    for (; i < n; i += 8) {
+        __m256i k = tail_mask(n - i);
+        even = _mm256_fmadd_ps(_mm256_maskload_ps(a + i, k), _mm256_maskload_ps(b + i, k), even);
+    }
+    return sum_of(_mm256_add_ps(even, odd));
+}
+
+void add_avx2(float *y, const float *x, size_t n)
+{
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(y + i, _mm256_add_ps(_mm256_loadu_ps(y + i), _mm256_loadu_ps(x + i)));
+    for (; i < n; i++) y[i] += x[i];
+}
+
+void axpy_avx2(float *y, float a, const float *x, size_t n)
+{
+    __m256 factor = _mm256_set1_ps(a);
+    for (size_t i = 0; i < n; i += 8) {
+        __m256i k = tail_mask(n - i);
+        __m256 old = _mm256_maskload_ps(y + i, k);
+        _mm256_maskstore_ps(y + i, k, _mm256_fmadd_ps(factor, _mm256_maskload_ps(x + i, k), old));
+    }
+}
+
+void scale_avx2(float *x, float a, size_t n)
+{
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(x + i, _mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(a)));
+    for (; i < n; i++) x[i] *= a;
+}
+
+float max_avx2(const float *x, size_t n)
+{
+    __m256 top = _mm256_set1_ps(-INFINITY);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) top = _mm256_max_ps(_mm256_loadu_ps(x + i), top); /* NaN: top stays */
+    float lanes[8], best = -INFINITY;
+    _mm256_storeu_ps(lanes, top);
+    for (int j = 0; j < 8; j++)
+        if (lanes[j] > best) best = lanes[j];
+    for (; i < n; i++)
+        if (x[i] > best) best = x[i];
+    return best;
+}
+
+float exp_sum_avx2(float *x, float max, size_t n)
+{
+    const __m256 nothing = _mm256_set1_ps(-INFINITY);
+    __m256 sum = _mm256_setzero_ps();
+    for (size_t i = 0; i < n; i += 8) {
+        __m256i k = tail_mask(n - i);
+        __m256 v = _mm256_blendv_ps(nothing, _mm256_maskload_ps(x + i, k), _mm256_castsi256_ps(k));
+        __m256 finite = _mm256_cmp_ps(v, nothing, _CMP_NEQ_UQ); /* -inf - -inf is to be 0 */
+        __m256 shifted = _mm256_sub_ps(v, _mm256_set1_ps(max));
+        /* below -87.3 the result leaves the normal numbers; below -103.9 it is 0 */
+        __m256 e = _mm256_and_ps(exp_ps(shifted), finite);
+        e = _mm256_andnot_ps(_mm256_cmp_ps(shifted, _mm256_set1_ps(-104), _CMP_LT_OQ), e);
+        _mm256_maskstore_ps(x + i, k, e);
+        sum = _mm256_add_ps(sum, e);
+    }
+    return sum_of(sum);
+}
+
+void rms_norm_avx2(float *y, const float *x, const float *weight, size_t n, float eps)
+{
+    __m256d even = _mm256_setzero_pd(), odd = even;
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256 v = _mm256_loadu_ps(x + i);
+        __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(v)), high = _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
+        even = _mm256_fmadd_pd(low, low, even);
+        odd = _mm256_fmadd_pd(high, high, odd);
+    }
+    double lanes[4], sum = 0;
+    _mm256_storeu_pd(lanes, _mm256_add_pd(even, odd));
+    for (int j = 0; j < 4; j++) sum += lanes[j];
+    for (; i < n; i++) sum += (double)x[i] * (double)x[i];
+    float factor = (float)(1 / sqrt(sum / (double)n + (double)eps));
+    for (i = 0; i + 8 <= n; i += 8) {
+        __m256 v = _mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(factor));
+        _mm256_storeu_ps(y + i, _mm256_mul_ps(v, _mm256_loadu_ps(weight + i)));
+    }
+    for (; i < n; i++) y[i] = x[i] * factor * weight[i];
+}
+
+void silu_mul_avx2(float *y, const float *gate, const float *up, size_t n)
+{
+    for (size_t i = 0; i < n; i += 8) {
+        __m256i k = tail_mask(n - i);
+        __m256 g = _mm256_maskload_ps(gate + i, k), u = _mm256_maskload_ps(up + i, k);
+        __m256 e = exp_ps(_mm256_sub_ps(_mm256_setzero_ps(), g));
+        __m256 s = _mm256_div_ps(g, _mm256_add_ps(_mm256_set1_ps(1), e));
+        _mm256_maskstore_ps(y + i, k, _mm256_mul_ps(s, u));
+    }
+}
+
+void decode_f16_avx2(float *dst, const void *src, size_t n)
+{
+    const char *h = src;
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(dst + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(h + 2 * i))));
+    for (; i < n; i++) {
+        uint16_t one;
+        memcpy(&one, h + 2 * i, sizeof one);
+        dst[i] = float_of_f16(one);
+    }
+}
+
+void encode_f16_avx2(void *dst, const float *src, size_t n)
+{
+    char *h = dst;
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        _mm_storeu_si128((__m128i *)(void *)(h + 2 * i),
+                         _mm256_cvtps_ph(_mm256_loadu_ps(src + i), _MM_FROUND_TO_NEAREST_INT));
+    for (; i < n; i++) {
+        uint16_t one = f16_of_float(src[i]);
+        memcpy(h + 2 * i, &one, sizeof one);
+    }
+}
+
+/* Thirty-two activations to one block; the same operations as the scalar definition, so the same bits. */
+INLINE void quant_block(struct act_q8 *dst, int block, const float *x)
+{
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    __m256 v[4], top = _mm256_setzero_ps();
+    for (int i = 0; i < 4; i++) {
+        v[i] = _mm256_loadu_ps(x + 8 * i);
+        top = _mm256_max_ps(_mm256_andnot_ps(sign, v[i]), top);
+    }
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(top), _mm256_extractf128_ps(top, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    float most = _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+    float inverse = most > 0 ? 127 / most : 0;
+    __m256i q[4];
+    for (int i = 0; i < 4; i++) q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], _mm256_set1_ps(inverse)));
+    __m256i low = _mm256_packs_epi32(q[0], q[1]), high = _mm256_packs_epi32(q[2], q[3]);
+    __m256i bytes = _mm256_packs_epi16(low, high); /* 128-bit lanes interleaved: put in order */
+    bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm256_storeu_si256((__m256i *)(void *)(dst->q + 32 * block), bytes);
+    dst->d[block] = most / 127;
+    __m256i ones = _mm256_set1_epi8(1), pairs = _mm256_maddubs_epi16(ones, bytes);
+    __m256i quads = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    __m256i two = _mm256_hadd_epi32(quads, quads);
+    two = _mm256_hadd_epi32(two, two);
+    dst->sum[2 * block] = (int16_t)_mm256_extract_epi32(two, 0);
+    dst->sum[2 * block + 1] = (int16_t)_mm256_extract_epi32(two, 4);
+}
+
+void quant_act_avx2(struct act_q8 *dst, const float *x, size_t n)
+{
+    float tail[32];
+    for (size_t at = 0; at < n; at += 256, dst++) {
+        if (n - at < 256) memset(dst, 0, sizeof *dst);
+        for (size_t i = at; i < n && i < at + 256; i += 32) {
+            const float *from = x + i;
+            if (n - i < 32) {
+                memset(tail, 0, sizeof tail);
+                memcpy(tail, from, (n - i) * sizeof *from);
+                from = tail;
+            }
+            quant_block(dst, (int)((i - at) / 32), from);
+        }
+    }
+}
+#endif

@@ -1,0 +1,38 @@
+/* parts_avx2.h - the functions that table_avx2.c gathers; kern.h says what each must do. */
+#ifndef PARTS_AVX2_H
+#define PARTS_AVX2_H
+
+#include "kern.h"
+
+void mm_f32_avx2(const struct kern_mm_args *a);
+void mm_f16_avx2(const struct kern_mm_args *a);
+void mm_bf16_avx2(const struct kern_mm_args *a);
+void mm_q4_0_avx2(const struct kern_mm_args *a);
+void mm_q5_0_avx2(const struct kern_mm_args *a);
+void mm_q8_0_avx2(const struct kern_mm_args *a);
+void mm_mxfp4_avx2(const struct kern_mm_args *a);
+void mm_q4_k_avx2(const struct kern_mm_args *a);
+void mm_q5_k_avx2(const struct kern_mm_args *a);
+void mm_q6_k_avx2(const struct kern_mm_args *a);
+
+void decode_f16_avx2(float *dst, const void *src, size_t n);
+void encode_f16_avx2(void *dst, const float *src, size_t n);
+void quant_act_avx2(struct act_q8 *dst, const float *x, size_t n);
+float dot_avx2(const float *a, const float *b, size_t n);
+void add_avx2(float *y, const float *x, size_t n);
+void axpy_avx2(float *y, float a, const float *x, size_t n);
+void scale_avx2(float *x, float a, size_t n);
+float max_avx2(const float *x, size_t n);
+float exp_sum_avx2(float *x, float max, size_t n);
+void rms_norm_avx2(float *y, const float *x, const float *weight, size_t n, float eps);
+void silu_mul_avx2(float *y, const float *gate, const float *up, size_t n);
+void kv_dot_f32_avx2(float *s, const float *q, size_t q_stride, int n_q, const void *k, size_t kv_stride,
+                     int n_kv, int d);
+void kv_dot_f16_avx2(float *s, const float *q, size_t q_stride, int n_q, const void *k, size_t kv_stride,
+                     int n_kv, int d);
+void kv_sum_f32_avx2(float *o, size_t o_stride, const float *p, int n_q, const void *v, size_t kv_stride,
+                     int n_kv, int d);
+void kv_sum_f16_avx2(float *o, size_t o_stride, const float *p, int n_q, const void *v, size_t kv_stride,
+                     int n_kv, int d);
+
+#endif

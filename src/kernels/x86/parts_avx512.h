@@ -1,0 +1,32 @@
+/* parts_avx512.h - the functions that table_avx512.c gathers; kern.h says what each must do. */
+#ifndef PARTS_AVX512_H
+#define PARTS_AVX512_H
+
+#include "kern.h"
+
+void mm_f32_avx512(const struct kern_mm_args *a);
+void mm_f16_avx512(const struct kern_mm_args *a);
+void mm_bf16_avx512(const struct kern_mm_args *a);
+void mm_q4_0_avx512(const struct kern_mm_args *a);
+void mm_q5_0_avx512(const struct kern_mm_args *a);
+void mm_q8_0_avx512(const struct kern_mm_args *a);
+void mm_iq4_nl_avx512(const struct kern_mm_args *a);
+void mm_mxfp4_avx512(const struct kern_mm_args *a);
+void mm_q4_k_avx512(const struct kern_mm_args *a);
+void mm_q5_k_avx512(const struct kern_mm_args *a);
+void mm_q6_k_avx512(const struct kern_mm_args *a);
+
+float dot_avx512(const float *a, const float *b, size_t n);
+void axpy_avx512(float *y, float a, const float *x, size_t n);
+float exp_sum_avx512(float *x, float max, size_t n);
+void silu_mul_avx512(float *y, const float *gate, const float *up, size_t n);
+void kv_dot_f32_avx512(float *s, const float *q, size_t q_stride, int n_q, const void *k, size_t kv_stride,
+                       int n_kv, int d);
+void kv_dot_f16_avx512(float *s, const float *q, size_t q_stride, int n_q, const void *k, size_t kv_stride,
+                       int n_kv, int d);
+void kv_sum_f32_avx512(float *o, size_t o_stride, const float *p, int n_q, const void *v, size_t kv_stride,
+                       int n_kv, int d);
+void kv_sum_f16_avx512(float *o, size_t o_stride, const float *p, int n_q, const void *v, size_t kv_stride,
+                       int n_kv, int d);
+
+#endif

@@ -1,0 +1,171 @@
+/* kc_attn.c - scores and weighted sums over a cache: right within the bound, and for one query the same
+ * bits however many queries share the call. */
+#include <math.h>
+#include <string.h>
+
+#include "kcheck.h"
+
+enum { QUERIES = 9, ROWS = 12, WIDEST = 300 };
+
+struct scene { /* x: queries [n_q, d] of kv_dot, probabilities [n_q, n_kv] of kv_sum */
+    const float *x;
+    float *y, *old; /* kv_sum: what y held before */
+    const char *kv;
+    size_t stride, kv_stride; /* of q or o in floats, of the cache in bytes */
+    int n_q, n_kv, d;
+    enum kc_fill fill;
+};
+
+static size_t span(size_t stride, int last, int n)
+{
+    return n ? stride * (size_t)(n - 1) + (size_t)last : 0;
+}
+
+static void make_cache(struct kc *kc, struct scene *s)
+{
+    size_t width = kc->index == DTYPE_F16 ? 2 : 4;
+    s->kv_stride = width * (size_t)(s->d + kc_below(kc, 4));
+    char *kv = kc_in(kc, s->n_kv ? s->kv_stride * (size_t)(s->n_kv - 1) + width * (size_t)s->d : 0);
+    for (int j = 0; j < s->n_kv; j++)
+        kc_fill_weights(kc, s->fill, (enum dtype)kc->index, kv + (size_t)j * s->kv_stride, (size_t)s->d);
+    s->kv = kv;
+}
+
+static double cached(const struct kc *kc, const struct scene *s, int j, int c)
+{
+    float value;
+    size_t width = kc->index == DTYPE_F16 ? 2 : 4;
+    kern_scalar.decode[kc->index](&value, s->kv + (size_t)j * s->kv_stride + width * (size_t)c, 1);
+    return (double)value;
+}
+
+static double bound_of(const struct scene *s, int n, double magnitude)
+{
+    return kc_sum_bound(s->fill, (size_t)n) * magnitude + (n + 1) * KC_TINY;
+}
+
+static void setup(struct kc *kc, struct scene *s, enum kc_fill fill, int n_q, int n_kv, int d)
+{
+    memset(s, 0, sizeof *s);
+    s->n_q = n_q;
+    s->n_kv = n_kv;
+    s->d = d;
+    s->fill = fill;
+    s->stride = (size_t)(d + kc_below(kc, 4));
+    kc->side = (enum kc_side)kc_below(kc, 2);
+    kc_case(kc, "n_q=%d n_kv=%d d=%d, %s, guard %s", n_q, n_kv, d, kc_fill_names[fill],
+            kc->side ? "before" : "behind");
+    kc_reset(kc);
+    make_cache(kc, s);
+}
+
+/* ---- kv_dot ----------------------------------------------------------------------------------------- */
+
+static void alone_dot(struct kc *kc, const struct scene *s)
+{
+    float alone[ROWS];
+    for (int i = 0; i < s->n_q; i++) {
+        kc->ops->kv_dot[kc->index](alone, s->x + (size_t)i * s->stride, s->stride, 1, s->kv, s->kv_stride,
+                                   s->n_kv, s->d);
+        if (memcmp(alone, s->y + i * s->n_kv, sizeof *alone * (size_t)s->n_kv))
+            kc_fail(kc, "query %d alone: other bits", i);
+    }
+}
+
+static void dot_scene(struct kc *kc, enum kc_fill fill, int n_q, int n_kv, int d)
+{
+    struct scene s;
+    setup(kc, &s, fill, n_q, n_kv, d);
+    float *q = kc_in(kc, span(s.stride, d, n_q) * sizeof *q);
+    kc_fill_floats(kc, fill, q, span(s.stride, d, n_q));
+    s.x = q;
+    s.y = kc_out(kc, (size_t)(n_q * n_kv) * sizeof *s.y);
+    kc_before(kc);
+    kc->ops->kv_dot[kc->index](s.y, q, s.stride, n_q, s.kv, s.kv_stride, n_kv, d);
+    kc_after(kc);
+    for (int i = 0; i < n_q; i++)
+        for (int j = 0; j < n_kv; j++) {
+            double sum = 0, magnitude = 0;
+            for (int c = 0; c < d; c++) {
+                double product = (double)q[(size_t)i * s.stride + (size_t)c] * cached(kc, &s, j, c);
+                sum += product;
+                magnitude += fabs(product);
+            }
+            kc_near(kc, "s", (size_t)(i * n_kv + j), s.y[i * n_kv + j], sum, bound_of(&s, d, magnitude));
+        }
+    alone_dot(kc, &s);
+}
+
+/* ---- kv_sum ----------------------------------------------------------------------------------------- */
+
+static void alone_sum(struct kc *kc, const struct scene *s)
+{
+    float alone[WIDEST];
+    for (int i = 0; i < s->n_q; i++) {
+        memcpy(alone, s->old + (size_t)i * s->stride, sizeof *alone * (size_t)s->d);
+        kc->ops->kv_sum[kc->index](alone, s->stride, s->x + i * s->n_kv, 1, s->kv, s->kv_stride, s->n_kv, s->d);
+        if (memcmp(alone, s->y + (size_t)i * s->stride, sizeof *alone * (size_t)s->d))
+            kc_fail(kc, "query %d alone: other bits", i);
+    }
+}
+
+static void judge_sum(struct kc *kc, const struct scene *s)
+{
+    for (int i = 0; i < s->n_q; i++) {
+        for (int c = 0; c < s->d; c++) {
+            size_t at = (size_t)i * s->stride + (size_t)c;
+            double sum = (double)s->old[at], magnitude = fabs(sum);
+            for (int j = 0; j < s->n_kv; j++) {
+                double product = (double)s->x[i * s->n_kv + j] * cached(kc, s, j, c);
+                sum += product;
+                magnitude += fabs(product);
+            }
+            kc_near(kc, "o", at, s->y[at], sum, bound_of(s, s->n_kv, magnitude));
+        }
+        size_t end = (size_t)i * s->stride + (size_t)s->d;
+        if (i + 1 < s->n_q && memcmp(s->y + end, s->old + end, (s->stride - (size_t)s->d) * sizeof *s->y))
+            kc_fail(kc, "wrote between the rows of its output");
+    }
+}
+
+static void sum_scene(struct kc *kc, enum kc_fill fill, int n_q, int n_kv, int d)
+{
+    struct scene s;
+    setup(kc, &s, fill, n_q, n_kv, d);
+    size_t n = span(s.stride, d, n_q);
+    float *p = kc_in(kc, (size_t)(n_q * n_kv) * sizeof *p);
+    kc_fill_floats(kc, fill, p, (size_t)(n_q * n_kv));
+    s.x = p;
+    s.old = kc_in(kc, n * sizeof *s.old);
+    s.y = kc_out(kc, n * sizeof *s.y);
+    kc_fill_floats(kc, fill, s.old, n);
+    memcpy(s.y, s.old, n * sizeof *s.y);
+    kc_before(kc);
+    kc->ops->kv_sum[kc->index](s.y, s.stride, p, n_q, s.kv, s.kv_stride, n_kv, d);
+    kc_after(kc);
+    judge_sum(kc, &s);
+    alone_sum(kc, &s);
+}
+
+/* ---- both ------------------------------------------------------------------------------------------- */
+
+static void scenes(struct kc *kc, void (*run)(struct kc *, enum kc_fill, int n_q, int n_kv, int d))
+{
+    static const int heads[] = {64, 80, 128};
+    for (int f = 0; f < KC_FILLS; f++)
+        for (int d = 0; d <= WIDEST; d++)
+            run(kc, (enum kc_fill)f, 1 + kc_below(kc, 4), kc_below(kc, ROWS), d);
+    for (int h = 0; h < 3; h++)
+        for (int n_q = 0; n_q <= QUERIES; n_q++)
+            for (int n_kv = 0; n_kv <= ROWS; n_kv++) run(kc, KC_RANDOM, n_q, n_kv, heads[h]);
+}
+
+void kc_check_kv_dot(struct kc *kc)
+{
+    scenes(kc, dot_scene);
+}
+
+void kc_check_kv_sum(struct kc *kc)
+{
+    scenes(kc, sum_scene);
+}

@@ -1,0 +1,180 @@
+/* kc_mm.c - matrix products: right within the bound, and the same bits whatever shares the call.
+ *
+ * The reference is the decoded weights times the activations in double.  Shapes: every width up to 300
+ * that the type allows and some of real models; every number of rows and tokens up to 19 and 9 at one
+ * width, so that every remainder of a register block occurs. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base.h"
+#include "kcheck.h"
+
+enum { ROWS = 19, TOKENS = 9, WIDEST = 11008 };
+
+static struct {
+    double w[ROWS * WIDEST], magnitude[ROWS * WIDEST], x[TOKENS * WIDEST];
+} *ref;
+
+struct product {
+    struct kern_mm_args a;
+    enum dtype dtype;
+    enum kc_fill fill;
+    bool is_quantized;
+    size_t w_bytes, x_bytes; /* of one row, of one token; strides are larger */
+};
+
+static size_t span(size_t stride, size_t last, int n)
+{
+    return n ? stride * (size_t)(n - 1) + last : 0;
+}
+
+static void fill_inputs(struct kc *kc, struct product *p, char *w, char *x)
+{
+    size_t n = (size_t)p->a.n_cols;
+    for (int r = 0; r < p->a.n_rows; r++)
+        kc_fill_weights(kc, p->fill, p->dtype, w + (size_t)r * p->a.w_stride, n);
+    for (int t = 0; t < p->a.n_tokens; t++) {
+        void *token = x + (size_t)t * p->a.x_stride;
+        if (p->is_quantized) kc_fill_acts(kc, p->fill, token, n);
+        else kc_fill_floats(kc, p->fill, token, n);
+    }
+}
+
+/* Rows odd bytes apart where the block's own fields allow it, so that nothing is aligned by chance. */
+static void make(struct kc *kc, struct product *p, enum kc_fill fill, int rows, int cols, int tokens)
+{
+    const struct dtype_info *info = dtype_info((uint32_t)kc->index);
+    memset(p, 0, sizeof *p);
+    p->dtype = (enum dtype)kc->index;
+    p->fill = fill;
+    p->is_quantized = info->is_quantized;
+    p->w_bytes = dtype_row_bytes(info, (uint64_t)cols);
+    p->x_bytes = p->is_quantized ? (size_t)CEIL_DIV(cols, 256) * sizeof(struct act_q8) : (size_t)cols * 4;
+    size_t unit = p->dtype == DTYPE_F32 ? 4 : p->dtype == DTYPE_MXFP4 ? 1 : 2;
+    p->a.n_rows = rows;
+    p->a.n_cols = cols;
+    p->a.n_tokens = tokens;
+    p->a.w_stride = p->w_bytes + unit * (size_t)kc_below(kc, 4);
+    p->a.x_stride = p->x_bytes + (p->is_quantized ? 64 : 4) * (size_t)kc_below(kc, 3);
+    p->a.y_stride = (size_t)rows + (size_t)kc_below(kc, 4);
+    kc_reset(kc);
+    char *w = kc_in(kc, span(p->a.w_stride, p->w_bytes, rows));
+    char *x = kc_in(kc, span(p->a.x_stride, p->x_bytes, tokens));
+    p->a.w = w;
+    p->a.x = x;
+    p->a.y = kc_out(kc, span(p->a.y_stride, (size_t)rows, tokens) * sizeof(float));
+    fill_inputs(kc, p, w, x);
+}
+
+static void decode_acts(double *x, const struct act_q8 *b, int n)
+{
+    for (int i = 0; i < n; i++) x[i] = (double)b[i / 256].d[i % 256 / 32] * b[i / 256].q[i % 256];
+}
+
+static void decode_inputs(const struct product *p)
+{
+    size_t n = (size_t)p->a.n_cols;
+    for (size_t r = 0; r < (size_t)p->a.n_rows; r++)
+        kc_decode(p->dtype, ref->w + r * n, ref->magnitude + r * n,
+                  (const char *)p->a.w + r * p->a.w_stride, n);
+    for (size_t t = 0; t < (size_t)p->a.n_tokens; t++) {
+        const void *token = (const char *)p->a.x + t * p->a.x_stride;
+        if (p->is_quantized) decode_acts(ref->x + t * n, token, (int)n);
+        else
+            for (size_t i = 0; i < n; i++) ref->x[t * n + i] = (double)((const float *)token)[i];
+    }
+}
+
+static void call(struct kc *kc, const struct product *p)
+{
+    kc_before(kc);
+    kc->ops->mm[p->dtype](&p->a);
+    kc_after(kc);
+    for (int t = 0; t + 1 < p->a.n_tokens; t++) {
+        const float *gap = p->a.y + (size_t)t * p->a.y_stride + p->a.n_rows;
+        if (!kc_is_canary(gap, (p->a.y_stride - (size_t)p->a.n_rows) * sizeof *gap))
+            kc_fail(kc, "wrote between the rows of its output");
+    }
+}
+
+/* Products of subnormal scales lose KC_TINY before integers of up to 127 * 128 a column meet them. */
+static void judge(struct kc *kc, const struct product *p)
+{
+    size_t n = (size_t)p->a.n_cols;
+    decode_inputs(p);
+    for (size_t t = 0; t < (size_t)p->a.n_tokens; t++)
+        for (size_t r = 0; r < (size_t)p->a.n_rows; r++) {
+            const double *w = ref->w + r * n, *m = ref->magnitude + r * n, *x = ref->x + t * n;
+            double sum = 0, magnitude = 0;
+            for (size_t i = 0; i < n; i++) {
+                sum += w[i] * x[i];
+                magnitude += m[i] * fabs(x[i]);
+            }
+            double bound = kc_sum_bound(p->fill, n) * magnitude
+                           + (double)n * KC_TINY * (p->is_quantized ? 127 * 128 : 1);
+            kc_near(kc, "y", t * p->a.y_stride + r, p->a.y[t * p->a.y_stride + r], sum, bound);
+        }
+}
+
+static void shape(struct kc *kc, enum kc_fill fill, int rows, int cols, int tokens)
+{
+    struct product p;
+    kc->side = (enum kc_side)kc_below(kc, 2);
+    kc_case(kc, "R=%d C=%d T=%d, %s, guard %s", rows, cols, tokens, kc_fill_names[fill],
+            kc->side ? "before" : "behind");
+    make(kc, &p, fill, rows, cols, tokens);
+    call(kc, &p);
+    judge(kc, &p);
+}
+
+/* Every part of a product gives the bits that the whole gave. */
+static void parts(struct kc *kc, enum kc_fill fill, int cols)
+{
+    static float whole[ROWS * TOKENS];
+    struct product p;
+    kc->side = KC_BEHIND;
+    kc_case(kc, "R=%d C=%d T=%d, %s", ROWS, cols, TOKENS, kc_fill_names[fill]);
+    make(kc, &p, fill, ROWS, cols, TOKENS);
+    call(kc, &p);
+    for (int t = 0; t < TOKENS; t++)
+        memcpy(whole + t * ROWS, p.a.y + (size_t)t * p.a.y_stride, ROWS * sizeof *whole);
+    const struct kern_mm_args all = p.a;
+    for (int rows = 1; rows <= ROWS; rows++)
+        for (int tokens = 1; tokens <= TOKENS; tokens++) {
+            int r0 = ROWS - rows ? kc_below(kc, ROWS - rows) : 0;
+            int t0 = TOKENS - tokens ? kc_below(kc, TOKENS - tokens) : 0;
+            kc_case(kc, "rows %d+%d, tokens %d+%d of R=%d T=%d C=%d, %s", r0, rows, t0, tokens, ROWS, TOKENS,
+                    cols, kc_fill_names[fill]);
+            p.a.n_rows = rows;
+            p.a.n_tokens = tokens;
+            p.a.w = (const char *)all.w + (size_t)r0 * all.w_stride;
+            p.a.x = (const char *)all.x + (size_t)t0 * all.x_stride;
+            kc->ops->mm[p.dtype](&p.a);
+            for (int t = 0; t < tokens; t++)
+                if (memcmp(p.a.y + (size_t)t * p.a.y_stride, whole + (t0 + t) * ROWS + r0, (size_t)rows * 4))
+                    kc_fail(kc, "token %d: not the bits of the whole", t0 + t);
+        }
+}
+
+void kc_check_mm(struct kc *kc)
+{
+    static const int large[] = {2048, 2880, 4096, WIDEST};
+    int block = dtype_info((uint32_t)kc->index)->block_n;
+    if (!ref) ref = calloc(1, sizeof *ref);
+    if (!ref) kc_fail(kc, "no memory for the reference");
+    for (int f = 0; f < KC_FILLS; f++) {
+        enum kc_fill fill = (enum kc_fill)f;
+        for (int cols = 0; cols <= 300; cols += block)
+            for (int i = 0; i < 1 + block / 32; i++)
+                shape(kc, fill, 1 + kc_below(kc, ROWS), cols, 1 + kc_below(kc, TOKENS));
+        for (size_t i = 0; i < COUNT_OF(large); i++)
+            if (large[i] % block == 0) shape(kc, fill, 1 + kc_below(kc, 5), large[i], 1 + kc_below(kc, 5));
+        if (block == 1) parts(kc, fill, 256 + kc_below(kc, 45));
+        else parts(kc, fill, 2 * 256);
+        if (block == 32) parts(kc, fill, 288);
+    }
+    int width = block == 1 ? 77 : block == 32 ? 96 : 256;
+    for (int rows = 0; rows <= ROWS; rows++)
+        for (int tokens = 0; tokens <= TOKENS; tokens++) shape(kc, KC_RANDOM, rows, width, tokens);
+}

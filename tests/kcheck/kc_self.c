@@ -1,0 +1,189 @@
+/* kc_self.c - the checker checked: kernels broken on purpose must each be caught, before anything else.
+ *
+ * Every fault is planted into a copy of the scalar table, one at a time.  A checker that passes one of
+ * them proves nothing about the kernels that it passes. */
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base.h"
+#include "kcheck.h"
+
+static float dot_without_tail(const float *a, const float *b, size_t n)
+{
+    return kern_scalar.dot(a, b, n / 8 * 8);
+}
+
+static float dot_past_end(const float *a, const float *b, size_t n)
+{
+    volatile float next = a[n];
+    (void)next;
+    return kern_scalar.dot(a, b, n);
+}
+
+static float dot_before_start(const float *a, const float *b, size_t n)
+{
+    volatile float previous = b[-1];
+    (void)previous;
+    return kern_scalar.dot(a, b, n);
+}
+
+static void add_past_end(float *y, const float *x, size_t n)
+{
+    kern_scalar.add(y, x, n);
+    if (n > 16) y[n] = 0; /* where nothing is unmapped, too: see add_before_start */
+}
+
+static void add_before_start(float *y, const float *x, size_t n)
+{
+    kern_scalar.add(y, x, n);
+    if (n > 16) y[-1] = 0;
+}
+
+static void add_to_input(float *y, const float *x, size_t n)
+{
+    kern_scalar.add(y, x, n);
+    if (n == 33) ((float *)(uintptr_t)x)[32] += 1;
+}
+
+static void scale_wrong(float *x, float a, size_t n)
+{
+    kern_scalar.scale(x, a * 1.000001f, n);
+}
+
+static float max_crash(const float *x, size_t n)
+{
+    if (n == 100) raise(SIGILL);
+    return kern_scalar.max(x, n);
+}
+
+static float max_from_zero(const float *x, size_t n)
+{
+    return fmaxf(0, kern_scalar.max(x, n));
+}
+
+static float exp_sum_coarse(float *x, float max, size_t n)
+{
+    float sum = 0;
+    for (size_t i = 0; i < n; i++) sum += x[i] = x[i] == -INFINITY ? 0 : (1 + 4e-6f) * expf(x[i] - max);
+    return sum;
+}
+
+static void rope_other_way(float *x, const float *cs, size_t n)
+{
+    kern_scalar.rope[KERN_ROPE_PAIRS](x, cs, n);
+}
+
+static void acts_wrong_sum(struct act_q8 *dst, const float *x, size_t n)
+{
+    kern_scalar.quant_act(dst, x, n);
+    if (n > 250) dst->sum[15]++;
+}
+
+static void f16_cut_off(void *dst, const float *src, size_t n)
+{
+    float cut;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, src + i, 4);
+        bits &= 0xffffe000;
+        memcpy(&cut, &bits, 4);
+        kern_scalar.encode[DTYPE_F16]((char *)dst + 2 * i, &cut, 1);
+    }
+}
+
+static void mm_last_row_lost(const struct kern_mm_args *a)
+{
+    struct kern_mm_args part = *a;
+    part.n_rows = a->n_rows / 4 * 4;
+    kern_scalar.mm[DTYPE_Q4_K](&part);
+}
+
+static void mm_last_block_lost(const struct kern_mm_args *a)
+{
+    struct kern_mm_args part = *a;
+    part.n_cols -= part.n_cols > 256 ? 32 : 0;
+    kern_scalar.mm[DTYPE_Q8_0](&part);
+}
+
+/* Right within the bound, but two tokens at once are summed from the end. */
+static void mm_batch_differs(const struct kern_mm_args *a)
+{
+    kern_scalar.mm[DTYPE_F32](a);
+    if (a->n_tokens < 2) return;
+    for (int r = 0; r < a->n_rows; r++) {
+        const float *w = (const float *)(const void *)((const char *)a->w + (size_t)r * a->w_stride);
+        const float *x = a->x;
+        float sum = 0;
+        for (int c = a->n_cols; c-- > 0;) sum += w[c] * x[c];
+        a->y[r] = sum;
+    }
+}
+
+static void mm_between_rows(const struct kern_mm_args *a)
+{
+    kern_scalar.mm[DTYPE_Q6_K](a);
+    if (a->n_tokens > 1 && a->y_stride > (size_t)a->n_rows) a->y[a->n_rows] = 0;
+}
+
+static void kv_sum_last_lost(float *o, size_t o_stride, const float *p, int n_q, const void *v,
+                             size_t kv_stride, int n_kv, int d)
+{
+    kern_scalar.kv_sum[DTYPE_F16](o, o_stride, p, n_q, v, kv_stride, n_kv, n_q > 2 ? d / 2 * 2 : d);
+}
+
+#define FAULT(group, index, function)                                                               \
+    {                                                                                               \
+        #group, index, #function, (kc_slot_fn *)(function)                                          \
+    }
+static const struct fault {
+    const char *group;
+    int index;
+    const char *name;
+    kc_slot_fn *function;
+} faults[] = {
+    FAULT(dot, 0, dot_without_tail),
+    FAULT(dot, 0, dot_past_end),
+    FAULT(dot, 0, dot_before_start),
+    FAULT(add, 0, add_past_end),
+    FAULT(add, 0, add_before_start),
+    FAULT(add, 0, add_to_input),
+    FAULT(scale, 0, scale_wrong),
+    FAULT(max, 0, max_crash),
+    FAULT(max, 0, max_from_zero),
+    FAULT(exp_sum, 0, exp_sum_coarse),
+    FAULT(rope, KERN_ROPE_HALVES, rope_other_way),
+    FAULT(quant_act, 0, acts_wrong_sum),
+    FAULT(encode, DTYPE_F16, f16_cut_off),
+    FAULT(mm, DTYPE_Q4_K, mm_last_row_lost),
+    FAULT(mm, DTYPE_Q8_0, mm_last_block_lost),
+    FAULT(mm, DTYPE_F32, mm_batch_differs),
+    FAULT(mm, DTYPE_Q6_K, mm_between_rows),
+    FAULT(kv_sum, DTYPE_F16, kv_sum_last_lost),
+};
+
+static const struct kc_group *group_of(const char *name)
+{
+    int g = 0;
+    while (strcmp(kc_groups[g].name, name)) g++;
+    return &kc_groups[g];
+}
+
+int kc_self_test(uint64_t seed)
+{
+    int unnoticed = 0;
+    for (size_t i = 0; i < COUNT_OF(faults); i++) {
+        const struct fault *f = &faults[i];
+        const struct kc_group *group = group_of(f->group);
+        struct kern_ops broken = kern_scalar;
+        memcpy((char *)&broken + group->offset + (size_t)f->index * sizeof f->function, &f->function,
+               sizeof f->function);
+        struct kc kc = {.ops = &broken, .scalar = &kern_scalar, .group = group, .index = f->index,
+                        .isa = "broken", .seed = seed};
+        if (!kc_run_slot(&kc, true)) continue;
+        fprintf(stderr, "the planted fault %s went unnoticed (--seed %llu)\n", f->name, (unsigned long long)seed);
+        unnoticed++;
+    }
+    return unnoticed;
+}

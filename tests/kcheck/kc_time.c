@@ -1,0 +1,216 @@
+/* kc_time.c - how fast each slot is, against the scalar one.
+ *
+ * A sample is a batch of calls that lasts about a millisecond; the figure is the least of several, which
+ * is what the kernel needs when nobody disturbs it.  Matrix products: one token and 64, 4096 columns,
+ * with weights that fit into a second-level cache and with weights that fit into none. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base.h"
+#include "kcheck.h"
+
+enum { N = 4096, HEAD = 128, ROWS_KV = 512, TOKENS = 64, SMALL_BYTES = 512 << 10, LARGE_BYTES = 64 << 20 };
+
+/* Everything that a call may need; filled with ordinary numbers once. */
+static struct bench {
+    float *a, *b, *y, *cs;      /* TOKENS * N each */
+    struct act_q8 *acts;
+    char *weights[DTYPE_COUNT]; /* LARGE_BYTES, made when asked for */
+    int n_rows, n_tokens;       /* of a product */
+} bench;
+
+static double now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static void *room(size_t bytes)
+{
+    void *p = aligned_alloc(64, ROUND_UP(bytes, 64));
+    if (!p) abort();
+    return p;
+}
+
+static void prepare(struct kc *kc)
+{
+    if (bench.a) return;
+    size_t n = (size_t)TOKENS * N;
+    bench.a = room(n * 4);
+    bench.b = room(n * 4);
+    bench.y = room(n * 4 * 16);
+    bench.cs = room(n * 4);
+    bench.acts = room(n / 256 * sizeof *bench.acts);
+    kc_fill_floats(kc, KC_RANDOM, bench.a, n);
+    kc_fill_floats(kc, KC_RANDOM, bench.b, n);
+    kc_fill_floats(kc, KC_RANDOM, bench.cs, n);
+    kc_fill_acts(kc, KC_RANDOM, bench.acts, n);
+    memset(bench.y, 0, n * 4 * 16);
+}
+
+/* Random where it is cheap, copies of that further on: times do not depend on the values. */
+static char *weights(struct kc *kc)
+{
+    enum dtype dtype = (enum dtype)kc->index;
+    const struct dtype_info *info = dtype_info(dtype);
+    if (bench.weights[dtype]) return bench.weights[dtype];
+    char *w = bench.weights[dtype] = room(LARGE_BYTES);
+    size_t piece = dtype_row_bytes(info, 256 * N);
+    kc_fill_weights(kc, KC_RANDOM, dtype, w, 256 * N);
+    for (size_t at = piece; at + piece <= LARGE_BYTES; at += piece) memcpy(w + at, w, piece);
+    return w;
+}
+
+/* ---- one call of each slot ------------------------------------------------------------------------- */
+
+static void call_mm(const struct kern_ops *ops, struct kc *kc)
+{
+    const struct dtype_info *info = dtype_info((uint32_t)kc->index);
+    struct kern_mm_args a = {
+        .y = bench.y, .y_stride = (size_t)bench.n_rows,
+        .w = bench.weights[kc->index], .w_stride = dtype_row_bytes(info, N),
+        .n_rows = bench.n_rows, .n_cols = N, .n_tokens = bench.n_tokens,
+    };
+    a.x = info->is_quantized ? (const void *)bench.acts : bench.a;
+    a.x_stride = info->is_quantized ? N / 256 * sizeof *bench.acts : N * sizeof *bench.a;
+    ops->mm[kc->index](&a);
+}
+
+static void call_conversion(const struct kern_ops *ops, struct kc *kc)
+{
+    if (!strcmp(kc->group->name, "decode")) ops->decode[kc->index](bench.y, weights(kc), N);
+    else ops->encode[kc->index](bench.y, bench.a, N);
+}
+
+static void call_kv(const struct kern_ops *ops, struct kc *kc)
+{
+    size_t stride = HEAD * (kc->index == DTYPE_F16 ? 2 : 4);
+    if (!strcmp(kc->group->name, "kv_dot"))
+        ops->kv_dot[kc->index](bench.y, bench.a, HEAD, 4, weights(kc), stride, ROWS_KV, HEAD);
+    else ops->kv_sum[kc->index](bench.y, HEAD, bench.a, 4, weights(kc), stride, ROWS_KV, HEAD);
+}
+
+static void call_vector(const struct kern_ops *ops, struct kc *kc)
+{
+    const char *name = kc->group->name;
+    static volatile float sink;
+    if (!strcmp(name, "dot")) sink = ops->dot(bench.a, bench.b, N);
+    if (!strcmp(name, "add")) ops->add(bench.y, bench.a, N);
+    if (!strcmp(name, "axpy")) ops->axpy(bench.y, 1e-3f, bench.a, N);
+    if (!strcmp(name, "scale")) ops->scale(bench.y, 1, N);
+    if (!strcmp(name, "max")) sink = ops->max(bench.a, N);
+    if (!strcmp(name, "exp_sum")) {
+        memcpy(bench.y, bench.a, N * sizeof *bench.y);
+        sink = ops->exp_sum(bench.y, 5, N);
+    }
+    if (!strcmp(name, "rms_norm")) ops->rms_norm(bench.y, bench.a, bench.b, N, 1e-6f);
+    if (!strcmp(name, "silu_mul")) ops->silu_mul(bench.y, bench.a, bench.b, N);
+    if (!strcmp(name, "rope")) {
+        memcpy(bench.y, bench.a, HEAD * sizeof *bench.y);
+        ops->rope[kc->index](bench.y, bench.cs, HEAD);
+    }
+    if (!strcmp(name, "quant_act")) ops->quant_act((struct act_q8 *)(void *)bench.y, bench.a, N);
+    (void)sink;
+}
+
+typedef void call_fn(const struct kern_ops *ops, struct kc *kc);
+
+static call_fn *call_of(const struct kc *kc)
+{
+    const char *name = kc->group->name;
+    if (!strcmp(name, "mm")) return call_mm;
+    if (!strcmp(name, "decode") || !strcmp(name, "encode")) return call_conversion;
+    if (!strncmp(name, "kv_", 3)) return call_kv;
+    return call_vector;
+}
+
+/* ---- measuring -------------------------------------------------------------------------------------- */
+
+/* Least time of one call; budget_ms bounds the whole, but a slow kernel is called once at least. */
+static double least_ns(const struct kern_ops *ops, struct kc *kc, double budget_ms)
+{
+    call_fn *call = call_of(kc);
+    double begin = now_ns(), least = 0;
+    call(ops, kc);
+    double first = now_ns() - begin;
+    if (first > budget_ms * 1e6) return first;
+    int batch = (int)MAX(1, 1e6 / first);
+    while (now_ns() - begin < budget_ms * 1e6 || least == 0) {
+        double t = now_ns();
+        for (int i = 0; i < batch; i++) call(ops, kc);
+        t = (now_ns() - t) / batch;
+        if (least == 0 || t < least) least = t;
+    }
+    return least;
+}
+
+static int n_lines;
+
+static void print_line(struct kc *kc, bool json, const char *shape, double ns, double ratio, double bytes,
+                       double operations)
+{
+    char name[64];
+    kc_slot_name(kc->group, kc->index, name, sizeof name);
+    if (json) {
+        printf("{\"kernel\": \"%s\", \"isa\": \"%s\", \"shape\": \"%s\", \"ns\": %.1f, \"ratio\": %.2f", name,
+               kc->isa, shape, ns, ratio);
+        if (bytes > 0) printf(", \"gb_s\": %.2f, \"gops\": %.2f", bytes / ns, operations / ns);
+        puts("}");
+        return;
+    }
+    if (n_lines++ == 0)
+        printf("%-16s %-7s %-12s %12s %9s %8s %8s\n", "kernel", "isa", "shape", "ns", "x scalar", "GB/s", "GOPS");
+    printf("%-16s %-7s %-12s %12.1f %9.2f", name, kc->isa, shape, ns, ratio);
+    if (bytes > 0) printf(" %8.2f %8.2f", bytes / ns, operations / ns);
+    puts("");
+}
+
+/* The scalar product of a large matrix takes seconds: it is measured on 64 rows and scaled up. */
+static double scalar_mm_ns(struct kc *kc, int rows)
+{
+    static double per_row[DTYPE_COUNT][2];
+    double *known = &per_row[kc->index][bench.n_tokens > 1];
+    if (*known == 0) {
+        bench.n_rows = MIN(rows, 16);
+        *known = least_ns(kc->scalar, kc, 20) / bench.n_rows;
+        bench.n_rows = rows;
+    }
+    return *known * rows;
+}
+
+static void time_mm(struct kc *kc, bool json)
+{
+    const struct dtype_info *info = dtype_info((uint32_t)kc->index);
+    size_t row = dtype_row_bytes(info, N);
+    bool is_scalar = kc_slot(kc->ops, kc->group, kc->index) == kc_slot(kc->scalar, kc->group, kc->index);
+    weights(kc);
+    for (int variant = 0; variant < 4; variant++) {
+        char shape[32];
+        bool large = variant & 1;
+        bench.n_tokens = variant & 2 ? TOKENS : 1;
+        bench.n_rows = (int)MIN((large ? LARGE_BYTES : SMALL_BYTES) / row, 16 * N);
+        if (large && bench.n_tokens > 1) bench.n_rows = MIN(bench.n_rows, 2048);
+        double scalar = scalar_mm_ns(kc, bench.n_rows);
+        double ns = is_scalar ? scalar : least_ns(kc->ops, kc, 50);
+        double bytes = (double)row * bench.n_rows, products = (double)N * bench.n_rows * bench.n_tokens;
+        snprintf(shape, sizeof shape, "T=%d R=%d", bench.n_tokens, bench.n_rows);
+        print_line(kc, json, shape, ns, scalar / ns, bytes, 2 * products);
+    }
+}
+
+void kc_time_slot(struct kc *kc, bool json)
+{
+    prepare(kc);
+    if (!strcmp(kc->group->name, "mm")) {
+        time_mm(kc, json);
+        return;
+    }
+    double ns = least_ns(kc->ops, kc, 10), scalar = least_ns(kc->scalar, kc, 10);
+    const char *shape = !strncmp(kc->group->name, "kv_", 3) ? "4x512x128"
+                        : !strcmp(kc->group->name, "rope")  ? "n=128"
+                                                            : "n=4096";
+    print_line(kc, json, shape, ns, scalar / ns, 0, 0);
+}

@@ -118,7 +118,7 @@ int redline_measure_bandwidth(struct redline_engine *e, double *bytes_per_second
                               struct redline_err *err)
 {
     enum { N_PASSES = 5 };
-    size_t least = (size_t)256 << 20, bytes = MAX(least, (size_t)e->cpu.l3_bytes * 4);
+    size_t least = (size_t)128 << 20, bytes = MAX(least, (size_t)e->cpu.l3_bytes * 4);
     void *p;
     uint64_t best = UINT64_MAX;
     TRY(e->backend->ops->reserve(e->backend, &p, bytes, "the bandwidth measurement", err));

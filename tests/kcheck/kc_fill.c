@@ -1,5 +1,6 @@
 /* kc_fill.c - inputs: random ones, and ones that are chosen to break kernels; bounds that go with them. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "convert.h"
@@ -37,6 +38,12 @@ void kc_fill_floats(struct kc *kc, enum kc_fill fill, float *x, size_t n)
 }
 
 /* ---- weights -------------------------------------------------------------------------------------- */
+
+/* The largest code of formats whose codes are stored with an offset or behind a table. */
+static const uint8_t reach[DTYPE_COUNT] = {
+    [DTYPE_Q4_0] = 8,  [DTYPE_Q5_0] = 16,    [DTYPE_Q8_0] = 128,   [DTYPE_Q3_K] = 4,
+    [DTYPE_Q6_K] = 32, [DTYPE_IQ4_NL] = 128, [DTYPE_IQ4_XS] = 128, [DTYPE_MXFP4] = 12,
+};
 
 /* Where a block keeps its f16 numbers; 0xff: nowhere. */
 static const struct {
@@ -128,11 +135,12 @@ void kc_near(struct kc *kc, const char *name, size_t i, float got, double want, 
     kc_fail(kc, "%s[%zu] is %.9g, must be %.12g within %.3g", name, i, (double)got, want, bound);
 }
 
-void kc_decode(enum dtype dtype, double *w, double *magnitude, const void *src, size_t n)
+void kc_decode(enum kc_fill fill, enum dtype dtype, double *w, double *magnitude, const void *src, size_t n)
 {
     float value[256];
     const struct dtype_info *info = dtype_info(dtype);
     struct unpacked u;
+    int offset = fill == KC_RANDOM ? 0 : reach[dtype];
     for (size_t at = 0; at < n; at += info->block_n, src = (const char *)src + info->block_bytes) {
         kern_scalar.decode[dtype](value, src, info->block_n);
         if (info->is_quantized) unpack_scalar[dtype](&u, src);
@@ -141,7 +149,7 @@ void kc_decode(enum dtype dtype, double *w, double *magnitude, const void *src, 
             int g = info->is_quantized ? i / u.group : 0;
             magnitude[at + (size_t)i] = !info->is_quantized
                                             ? fabs((double)value[i])
-                                            : fabs((double)u.d[g] * u.q[i]) + fabs((double)u.m[g]);
+                                            : fabs((double)u.d[g]) * (abs(u.q[i]) + offset) + fabs((double)u.m[g]);
         }
     }
 }

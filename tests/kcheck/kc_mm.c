@@ -76,7 +76,7 @@ static void decode_inputs(const struct product *p)
 {
     size_t n = (size_t)p->a.n_cols;
     for (size_t r = 0; r < (size_t)p->a.n_rows; r++)
-        kc_decode(p->dtype, ref->w + r * n, ref->magnitude + r * n,
+        kc_decode(p->fill, p->dtype, ref->w + r * n, ref->magnitude + r * n,
                   (const char *)p->a.w + r * p->a.w_stride, n);
     for (size_t t = 0; t < (size_t)p->a.n_tokens; t++) {
         const void *token = (const char *)p->a.x + t * p->a.x_stride;

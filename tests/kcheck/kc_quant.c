@@ -19,7 +19,7 @@ static void decode_case(struct kc *kc, enum kc_fill fill, size_t n)
     char *src = kc_in(kc, dtype_row_bytes(info, n));
     float *dst = kc_out(kc, n * sizeof *dst);
     kc_fill_weights(kc, fill, dtype, src, n);
-    kc_decode(dtype, want, magnitude, src, n);
+    kc_decode(KC_RANDOM, dtype, want, magnitude, src, n);
     kc_before(kc);
     kc->ops->decode[dtype](dst, src, n);
     kc_after(kc);
@@ -162,7 +162,7 @@ static void judge_acts(struct kc *kc, const struct act_q8 *b, const float *x, si
         double top = 0, d = (double)b[i / 256].d[i % 256 / 32];
         for (size_t j = i / 32 * 32; j < n && j < i / 32 * 32 + 32; j++) top = fmax(top, fabs((double)x[j]));
         double value = i < n ? (double)x[i] : 0, q = b[i / 256].q[i % 256];
-        if (top < 0x1p-100 && d == 0 && q == 0) continue; /* too small for the reciprocal */
+        if (top < 0x1p-100 && d == 0 && q == 0) continue; /* counts as zero */
         kc_near(kc, "d", i / 32, (float)d, top / 127, KC_UNIT * top / 127);
         kc_near(kc, "d q", i, (float)(d * q), value, d * 0.5001);
         if (i % 16) continue;
@@ -190,7 +190,32 @@ static void quant_act_case(struct kc *kc, enum kc_fill fill, size_t n)
     judge_acts(kc, dst, x, n);
 }
 
+/* What is not finite must show in d of its own block and nowhere else; NaN hides behind nothing. */
+static void quant_act_not_finite(struct kc *kc)
+{
+    static const float odd[] = {NAN, -INFINITY, INFINITY, 0x1p-101f, 0x1p-140f};
+    for (size_t i = 0; i < COUNT_OF(odd); i++)
+        for (size_t at = 0; at < 64; at++) {
+            kc_case(kc, "%g at %zu", (double)odd[i], at);
+            kc_reset(kc);
+            float *x = kc_in(kc, 96 * sizeof *x);
+            struct act_q8 *dst = kc_out(kc, sizeof *dst), want;
+            kc_fill_floats(kc, fabsf(odd[i]) < 1 ? KC_ZEROS : KC_RANDOM, x, 96);
+            x[at] = odd[i];
+            kc->ops->quant_act(dst, x, 96);
+            kc->scalar->quant_act(&want, x, 96);
+            for (size_t b = 0; b < 8; b++) {
+                bool same = memcmp(&dst->d[b], &want.d[b], 4) == 0 || (isnan(dst->d[b]) && isnan(want.d[b]));
+                if (!same || (b != at / 32 && !isfinite(dst->d[b]))) kc_fail(kc, "d[%zu] is %g", b, (double)dst->d[b]);
+                if (b == at / 32 && isfinite(odd[i]) != isfinite(dst->d[b])) kc_fail(kc, "lost");
+            }
+            if (memcmp(dst->sum, want.sum, sizeof want.sum) || memcmp(dst->q, want.q, sizeof want.q))
+                kc_fail(kc, "not the scalar blocks");
+        }
+}
+
 void kc_check_quant_act(struct kc *kc)
 {
     kc_for_lengths(kc, quant_act_case, 1);
+    quant_act_not_finite(kc);
 }

@@ -84,8 +84,10 @@ double kc_sum_bound(enum kc_fill fill, size_t n);
 /* Fails unless |got - want| <= bound, or both are NaN or the same infinity. */
 void kc_near(struct kc *kc, const char *name, size_t i, float got, double want, double bound);
 
-/* Decoded weights, and |d q| + |m| of each: what rounding errors of their products are relative to. */
-void kc_decode(enum dtype dtype, double *w, double *magnitude, const void *src, size_t n);
+/* Decoded weights, and |d q| + |m| of each: what rounding errors of their products are relative to.  For
+ * fills other than RANDOM |d| times the largest code counts too: a kernel may multiply codes as unsigned
+ * numbers and take the share of the offset off afterwards, in float32. */
+void kc_decode(enum kc_fill fill, enum dtype dtype, double *w, double *magnitude, const void *src, size_t n);
 
 /* Runs one case for every n from 0 to 300 that is a multiple of step, and some large ones, with every
  * fill, with the guard on either side. */

@@ -75,21 +75,31 @@ void rope_halves_scalar(float *x, const float *cs, size_t n_rot)
     for (size_t i = 0; i < n_rot / 2; i++) turn(&x[i], &x[i + n_rot / 2], cs + 2 * i);
 }
 
+/* Blocks without a usable reciprocal hold q = 0: below 2^-100 all is zero, and where an element is not
+ * finite d is not either, so that it travels (a NaN as a NaN, being the largest of all bit patterns). */
+static void quant_block(struct act_q8 *dst, size_t block, const float *x, size_t n)
+{
+    uint32_t top_bits = 0;
+    for (size_t j = 0; j < n; j++) {
+        uint32_t bits = bits_of_float(x[j]) & 0x7fffffff;
+        top_bits = bits > top_bits ? bits : top_bits;
+    }
+    float top = float_of_bits(top_bits);
+    if (top < 0x1p-100f) return;
+    dst->d[block] = top / 127;
+    if (!isfinite(top)) return;
+    for (size_t j = 0; j < n; j++) {
+        int q = (int)rintf(x[j] * (127 / top));
+        dst->q[32 * block + j] = (int8_t)q;
+        dst->sum[2 * block + j / 16] = (int16_t)(dst->sum[2 * block + j / 16] + q);
+    }
+}
+
 void quant_act_scalar(struct act_q8 *dst, const float *x, size_t n)
 {
     for (size_t at = 0; at < n; at += 256, dst++) {
         memset(dst, 0, sizeof *dst);
-        for (size_t i = at; i < n && i < at + 256; i += 32) {
-            size_t block = (i - at) / 32, m = n - i < 32 ? n - i : 32;
-            float top = 0;
-            for (size_t j = 0; j < m; j++) top = fmaxf(top, fabsf(x[i + j]));
-            float inverse = top > 0 ? 127 / top : 0;
-            dst->d[block] = top / 127;
-            for (size_t j = 0; j < m; j++) {
-                int q = (int)rintf(x[i + j] * inverse);
-                dst->q[i - at + j] = (int8_t)q;
-                dst->sum[(i - at + j) / 16] = (int16_t)(dst->sum[(i - at + j) / 16] + q);
-            }
-        }
+        for (size_t i = at; i < n && i < at + 256; i += 32)
+            quant_block(dst, (i - at) / 32, x + i, n - i < 32 ? n - i : 32);
     }
 }

@@ -18,9 +18,10 @@ static int clamp(int x, int least, int most)
     return x < least ? least : x > most ? most : x;
 }
 
+/* 0 where 1 / d would overflow; so small a d is zero as f16. */
 static float inverse(float d)
 {
-    return d != 0 ? 1 / d : 0;
+    return fabsf(d) >= 0x1p-126f ? 1 / d : 0;
 }
 
 /* x ~ d q, -half <= q < half: the d of least error weighted by x^2, from scales around the one that

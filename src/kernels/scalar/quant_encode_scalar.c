@@ -49,9 +49,10 @@ static void range(const float *x, int n, float *least, float *most)
     }
 }
 
+/* 0 where 1 / d would overflow; so small a d is zero as f16. */
 static float inverse(float d)
 {
-    return d != 0 ? 1 / d : 0;
+    return fabsf(d) >= 0x1p-126f ? 1 / d : 0;
 }
 
 static int at_most(int q, int limit)
@@ -73,7 +74,7 @@ static float quantize_symmetric(int *q, const float *x, int half)
 {
     float d = extreme(x, 32) / (float)-half, id = inverse(d);
     for (int i = 0; i < 32; i++)
-        q[i] = at_most((int8_t)(x[i] * id + (float)half + 0.5f), 2 * half - 1);
+        q[i] = at_most((int8_t)(x[i] * id + ((float)half + 0.5f)), 2 * half - 1);
     return d;
 }
 

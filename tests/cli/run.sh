@@ -1,0 +1,105 @@
+#!/bin/sh
+# The commands as a user meets them: what goes to which stream, exit codes, sentences.
+# usage: run.sh REDLINE SOURCE_DIR
+set -u
+redline=$1
+source_dir=$2
+demo=$source_dir/models/demo.gguf
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+n=0
+failed=0
+
+# check NAME EXPECTED_CODE EXPECTED_TEXT COMMAND...: the text must be in what the command prints to either stream
+check() {
+    name=$1 code=$2 text=$3
+    shift 3
+    "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
+    got=$?
+    n=$((n + 1))
+    if [ "$got" -ne "$code" ]; then
+        echo "FAILED $name: exit code $got, expected $code"; cat "$tmp/err"; failed=$((failed + 1))
+    elif [ -n "$text" ] && ! cat "$tmp/out" "$tmp/err" | grep -qF -- "$text"; then
+        echo "FAILED $name: '$text' is missing in:"; cat "$tmp/out" "$tmp/err"; failed=$((failed + 1))
+    elif [ "$code" -ge 2 ] && [ "$(wc -l <"$tmp/err")" -ne 1 ]; then
+        echo "FAILED $name: not one sentence:"; cat "$tmp/err"; failed=$((failed + 1))
+    fi
+}
+
+# same NAME FILE_A FILE_B
+same() {
+    n=$((n + 1))
+    cmp -s "$2" "$3" || { echo "FAILED $1: $2 and $3 differ"; failed=$((failed + 1)); }
+}
+
+check "help" 0 "usage: redline COMMAND" "$redline" --help
+check "version" 0 "redline 0." "$redline" --version
+for command in run tokenize logits inspect plan; do
+    check "$command --help" 0 "usage: redline $command" "$redline" $command --help
+done
+check "unknown command" 2 "did you mean 'tokenize'?" "$redline" tokenise
+check "unknown option" 2 "did you mean '--temp'?" "$redline" run --tmp 1
+check "not a number" 2 "a number is expected" "$redline" run -n many
+check "out of range" 2 "must lie between" "$redline" run --top-p 2
+check "value missing" 2 "needs a value" "$redline" run -n
+check "two models" 2 "two models" "$redline" run a.gguf -m b.gguf
+check "two prompts" 2 "one prompt is enough" "$redline" run -p a -f b
+check "empty prompt" 2 "the prompt is empty" "$redline" run -p ""
+check "wrong KV type" 2 "known are f16 and f32" "$redline" run -ctk q4_0 -n 1
+check "model missing" 3 "no/such/file" "$redline" run no/such/file.gguf
+check "a folder" 3 "folder" "$redline" inspect "$tmp"
+check "wrong mask" 2 "REDLINE_CPU" env REDLINE_CPU=-sse9 "$redline" run -n 1
+check "full standard output" 3 "cannot be written" sh -c "exec '$redline' run -n 4 >/dev/full"
+
+# the demo model: text to standard output, the measured line to standard error
+"$redline" run -n 24 --temp 0 >"$tmp/a" 2>"$tmp/line"
+check "measured line" 0 "GB/s measured here" cat "$tmp/line"
+for mask in scalar -avx512 -avx2; do
+    REDLINE_CPU=$mask "$redline" run -q -n 24 --temp 0 -t 1 >"$tmp/b" 2>"$tmp/quiet"
+    same "text under REDLINE_CPU=$mask" "$tmp/a" "$tmp/b"
+done
+same "quiet is quiet" "$tmp/quiet" /dev/null
+"$redline" run -q -n 24 --temp 0 --no-display-prompt -m "$demo" >"$tmp/b"
+{ printf 'Once upon a time'; cat "$tmp/b"; } >"$tmp/c"
+same "no prompt" "$tmp/a" "$tmp/c"
+printf 'Once upon a time' | "$redline" run -q -n 24 --temp 0 -f - >"$tmp/b"
+same "prompt from standard input" "$tmp/a" "$tmp/b"
+"$redline" run -q -n 40 -s 7 >"$tmp/b"
+"$redline" run -q -n 40 -s 7 -t 1 >"$tmp/c"
+same "same seed, same text" "$tmp/b" "$tmp/c"
+check "json" 0 '"decode_tokens_per_s"' "$redline" run --json -q -n 8
+
+# tokens
+printf 'Hello\nworld' | "$redline" tokenize "$demo" --ids >"$tmp/ids"
+check "one line of ids" 0 "1" wc -l "$tmp/ids"
+printf '<|im_end|>' | "$redline" tokenize "$demo" --ids --special >"$tmp/ids"
+check "a special token" 0 "2" cat "$tmp/ids"
+"$redline" logits "$demo" --tokens 5,6,7 -o "$tmp/logits" && check "logits" 0 "$((3 * 2048 * 4))" wc -c "$tmp/logits"
+check "a wrong id" 2 "outside the vocabulary" "$redline" logits "$demo" --tokens 5,99999 -o "$tmp/never"
+check "no ids" 2 "not a list of token ids" "$redline" logits "$demo" --tokens 5,,6 -o "$tmp/never"
+check "nothing written" 1 "" test -e "$tmp/never"
+
+# what is in a file, and what it costs
+check "inspect" 0 "can be run" "$redline" inspect "$demo"
+check "inspect --json" 0 '"runnable": true' "$redline" inspect "$demo" --json --strict
+check "plan" 0 "longest context that fits" "$redline" plan "$demo" --layers
+check "a plan that does not fit" 1 "DOES NOT FIT" "$redline" plan "$demo" -c 268435456
+check "a run that does not fit" 3 "would fit" "$redline" run "$demo" -c 268435456 -n 1
+
+# broken files: each a sentence and exit code 3
+head -c 1000 "$demo" >"$tmp/short.gguf"
+check "truncated" 3 "short.gguf" "$redline" run "$tmp/short.gguf"
+printf 'GGML............................' >"$tmp/magic.gguf"
+check "wrong magic" 3 "magic.gguf" "$redline" inspect "$tmp/magic.gguf"
+: >"$tmp/empty.gguf"
+check "empty" 3 "empty.gguf" "$redline" inspect "$tmp/empty.gguf"
+head -c 4000000 "$demo" >"$tmp/half.gguf"
+check "half the weights" 3 "half.gguf" "$redline" run "$tmp/half.gguf"
+for file in "$source_dir"/tests/fuzz/corpus/gguf/*; do
+    "$redline" run "$file" -n 1 >"$tmp/out" 2>"$tmp/err" </dev/null
+    n=$((n + 1))
+    [ $? -le 3 ] && [ "$(wc -l <"$tmp/err")" -eq 1 ] || { echo "FAILED on $file"; failed=$((failed + 1)); }
+done
+
+echo "$((n - failed)) passed, $failed failed"
+[ "$failed" -eq 0 ]

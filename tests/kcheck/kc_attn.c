@@ -1,5 +1,5 @@
-/* kc_attn.c - scores and weighted sums over a cache: right within the bound, and for one query the same
- * bits however many queries share the call. */
+/* kc_attn.c - scores and weighted sums over a cache: right within the bound, and for one query the
+ * same bits however many queries share the call. */
 #include <math.h>
 #include <string.h>
 
@@ -27,7 +27,8 @@ static void make_cache(struct kc *kc, struct scene *s)
     s->kv_stride = width * (size_t)(s->d + kc_below(kc, 4));
     char *kv = kc_in(kc, s->n_kv ? s->kv_stride * (size_t)(s->n_kv - 1) + width * (size_t)s->d : 0);
     for (int j = 0; j < s->n_kv; j++)
-        kc_fill_weights(kc, s->fill, (enum dtype)kc->index, kv + (size_t)j * s->kv_stride, (size_t)s->d);
+        kc_fill_weights(kc, s->fill, (enum dtype)kc->index, kv + (size_t)j * s->kv_stride,
+                        (size_t)s->d);
     s->kv = kv;
 }
 
@@ -59,14 +60,14 @@ static void setup(struct kc *kc, struct scene *s, enum kc_fill fill, int n_q, in
     make_cache(kc, s);
 }
 
-/* ---- kv_dot ----------------------------------------------------------------------------------------- */
+/* ---- kv_dot ------------------------------------------------------------------------------ */
 
 static void alone_dot(struct kc *kc, const struct scene *s)
 {
     float alone[ROWS];
     for (int i = 0; i < s->n_q; i++) {
-        kc->ops->kv_dot[kc->index](alone, s->x + (size_t)i * s->stride, s->stride, 1, s->kv, s->kv_stride,
-                                   s->n_kv, s->d);
+        kc->ops->kv_dot[kc->index](alone, s->x + (size_t)i * s->stride, s->stride, 1, s->kv,
+                                   s->kv_stride, s->n_kv, s->d);
         if (memcmp(alone, s->y + i * s->n_kv, sizeof *alone * (size_t)s->n_kv))
             kc_fail(kc, "query %d alone: other bits", i);
     }
@@ -91,19 +92,21 @@ static void dot_scene(struct kc *kc, enum kc_fill fill, int n_q, int n_kv, int d
                 sum += product;
                 magnitude += fabs(product);
             }
-            kc_near(kc, "s", (size_t)(i * n_kv + j), s.y[i * n_kv + j], sum, bound_of(&s, d, magnitude));
+            kc_near(kc, "s", (size_t)(i * n_kv + j), s.y[i * n_kv + j], sum,
+                    bound_of(&s, d, magnitude));
         }
     alone_dot(kc, &s);
 }
 
-/* ---- kv_sum ----------------------------------------------------------------------------------------- */
+/* ---- kv_sum ------------------------------------------------------------------------------ */
 
 static void alone_sum(struct kc *kc, const struct scene *s)
 {
     float alone[WIDEST];
     for (int i = 0; i < s->n_q; i++) {
         memcpy(alone, s->old + (size_t)i * s->stride, sizeof *alone * (size_t)s->d);
-        kc->ops->kv_sum[kc->index](alone, s->stride, s->x + i * s->n_kv, 1, s->kv, s->kv_stride, s->n_kv, s->d);
+        kc->ops->kv_sum[kc->index](alone, s->stride, s->x + i * s->n_kv, 1, s->kv, s->kv_stride,
+                                   s->n_kv, s->d);
         if (memcmp(alone, s->y + (size_t)i * s->stride, sizeof *alone * (size_t)s->d))
             kc_fail(kc, "query %d alone: other bits", i);
     }
@@ -123,7 +126,8 @@ static void judge_sum(struct kc *kc, const struct scene *s)
             kc_near(kc, "o", at, s->y[at], sum, bound_of(s, s->n_kv, magnitude));
         }
         size_t end = (size_t)i * s->stride + (size_t)s->d;
-        if (i + 1 < s->n_q && memcmp(s->y + end, s->old + end, (s->stride - (size_t)s->d) * sizeof *s->y))
+        if (i + 1 < s->n_q &&
+            memcmp(s->y + end, s->old + end, (s->stride - (size_t)s->d) * sizeof *s->y))
             kc_fail(kc, "wrote between the rows of its output");
     }
 }
@@ -147,7 +151,7 @@ static void sum_scene(struct kc *kc, enum kc_fill fill, int n_q, int n_kv, int d
     alone_sum(kc, &s);
 }
 
-/* ---- both ------------------------------------------------------------------------------------------- */
+/* ---- both -------------------------------------------------------------------------------- */
 
 static void scenes(struct kc *kc, void (*run)(struct kc *, enum kc_fill, int n_q, int n_kv, int d))
 {

@@ -1,7 +1,8 @@
 /* kc_elem.c - vectors of float32: each slot against the same formula in double.
  *
  * add, scale and max leave no freedom and must be equal; axpy may or may not fuse; sums are held to
- * c u sum|ab|; exponentials to 2e-6 of themselves, where below exp(-87.3) all are as good as zero. */
+ * c u sum|ab|; exponentials to 2e-6 of themselves, where below exp(-87.3) all are as good as zero.
+ */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -22,7 +23,8 @@ void kc_for_lengths(struct kc *kc, void (*run)(struct kc *, enum kc_fill, size_t
                 size_t n = i <= 300 / step ? i * step : large[i - 300 / step - 1];
                 if (n % step) continue;
                 kc->side = (enum kc_side)side;
-                kc_case(kc, "n=%zu, %s, guard %s", n, kc_fill_names[fill], side ? "before" : "behind");
+                kc_case(kc, "n=%zu, %s, guard %s", n, kc_fill_names[fill],
+                        side ? "before" : "behind");
                 kc_reset(kc);
                 run(kc, (enum kc_fill)fill, n);
             }
@@ -130,7 +132,7 @@ void kc_check_max(struct kc *kc)
     kc_for_lengths(kc, max_case, 1);
 }
 
-/* ---- exponentials --------------------------------------------------------------------------------- */
+/* ---- exponentials ------------------------------------------------------------------------ */
 
 /* As softmax calls it: max is the largest, some scores are masked; CONSTANT: all of them are. */
 static void exp_sum_case(struct kc *kc, enum kc_fill fill, size_t n)
@@ -152,7 +154,8 @@ static void exp_sum_case(struct kc *kc, enum kc_fill fill, size_t n)
         sum += want;
         kc_near(kc, "x", i, x[i], want, EXP_BOUND * want + (old[i] == -INFINITY ? 0 : EXP_FLOOR));
     }
-    kc_near(kc, "sum", 0, got, sum, (EXP_BOUND + kc_sum_bound(KC_CONSTANT, n)) * sum + (double)n * EXP_FLOOR);
+    kc_near(kc, "sum", 0, got, sum,
+            (EXP_BOUND + kc_sum_bound(KC_CONSTANT, n)) * sum + (double)n * EXP_FLOOR);
 }
 
 void kc_check_exp_sum(struct kc *kc)
@@ -182,7 +185,7 @@ void kc_check_silu_mul(struct kc *kc)
     kc_for_lengths(kc, silu_mul_case, 1);
 }
 
-/* ---- normalisation and rotation ------------------------------------------------------------------- */
+/* ---- normalisation and rotation ---------------------------------------------------------- */
 
 static void rms_norm_case(struct kc *kc, enum kc_fill fill, size_t n)
 {
@@ -226,7 +229,8 @@ static void rope_case(struct kc *kc, enum kc_fill fill, size_t n)
     for (size_t i = 0; i < n / 2; i++) {
         size_t ia = kc->index == KERN_ROPE_PAIRS ? 2 * i : i;
         size_t ib = kc->index == KERN_ROPE_PAIRS ? 2 * i + 1 : i + n / 2;
-        double a = (double)old[ia], b = (double)old[ib], c = (double)cs[2 * i], s = (double)cs[2 * i + 1];
+        double a = (double)old[ia], b = (double)old[ib], c = (double)cs[2 * i],
+               s = (double)cs[2 * i + 1];
         rope_near(kc, ia, x[ia], a * c, -b * s);
         rope_near(kc, ib, x[ib], a * s, b * c);
     }

@@ -1,4 +1,5 @@
-/* kc_fill.c - inputs: random ones, and ones that are chosen to break kernels; bounds that go with them. */
+/* kc_fill.c - inputs: random ones, and ones that are chosen to break kernels; bounds that go with
+ * them. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,8 +9,9 @@
 #include "scalar/quant_values.h"
 
 const char *const kc_fill_names[KC_FILLS] = {
-    [KC_RANDOM] = "random", [KC_ZEROS] = "zeros",       [KC_CONSTANT] = "constant", [KC_ALTERNATING] = "alternating",
-    [KC_MIXED] = "mixed",   [KC_DENORMAL] = "denormal", [KC_NEGATIVE] = "negative",
+    [KC_RANDOM] = "random",           [KC_ZEROS] = "zeros", [KC_CONSTANT] = "constant",
+    [KC_ALTERNATING] = "alternating", [KC_MIXED] = "mixed", [KC_DENORMAL] = "denormal",
+    [KC_NEGATIVE] = "negative",
 };
 
 int kc_below(struct kc *kc, int n)
@@ -37,7 +39,7 @@ void kc_fill_floats(struct kc *kc, enum kc_fill fill, float *x, size_t n)
     for (size_t i = 0; i < n; i++) x[i] = one_float(kc, fill, i);
 }
 
-/* ---- weights -------------------------------------------------------------------------------------- */
+/* ---- weights ----------------------------------------------------------------------------- */
 
 /* The largest code of formats whose codes are stored with an offset or behind a table. */
 static const uint8_t reach[DTYPE_COUNT] = {
@@ -49,10 +51,10 @@ static const uint8_t reach[DTYPE_COUNT] = {
 static const struct {
     uint8_t d, m;
 } f16_at[DTYPE_COUNT] = {
-    [DTYPE_Q4_0] = {0, 0xff},    [DTYPE_Q4_1] = {0, 2},      [DTYPE_Q5_0] = {0, 0xff},
-    [DTYPE_Q5_1] = {0, 2},       [DTYPE_Q8_0] = {0, 0xff},   [DTYPE_Q2_K] = {80, 82},
-    [DTYPE_Q3_K] = {108, 0xff},  [DTYPE_Q4_K] = {0, 2},      [DTYPE_Q5_K] = {0, 2},
-    [DTYPE_Q6_K] = {208, 0xff},  [DTYPE_IQ4_NL] = {0, 0xff}, [DTYPE_IQ4_XS] = {0, 0xff},
+    [DTYPE_Q4_0] = {0, 0xff},     [DTYPE_Q4_1] = {0, 2},      [DTYPE_Q5_0] = {0, 0xff},
+    [DTYPE_Q5_1] = {0, 2},        [DTYPE_Q8_0] = {0, 0xff},   [DTYPE_Q2_K] = {80, 82},
+    [DTYPE_Q3_K] = {108, 0xff},   [DTYPE_Q4_K] = {0, 2},      [DTYPE_Q5_K] = {0, 2},
+    [DTYPE_Q6_K] = {208, 0xff},   [DTYPE_IQ4_NL] = {0, 0xff}, [DTYPE_IQ4_XS] = {0, 0xff},
     [DTYPE_MXFP4] = {0xff, 0xff},
 };
 
@@ -61,7 +63,8 @@ static void put_scale(struct kc *kc, enum kc_fill fill, uint8_t *at)
     float value = one_float(kc, fill == KC_MIXED ? KC_RANDOM : fill, 0) * 0.02f;
     if (fill == KC_MIXED) value *= kc_below(kc, 2) ? 1e5f : 1e-4f;
     if (fill == KC_ZEROS) value = (float)rng_normal(&kc->rng); /* of zero bytes */
-    uint16_t h = fill == KC_DENORMAL ? (uint16_t)(rng_next(&kc->rng) & 0x83ff) : f16_of_float(value);
+    uint16_t h =
+        fill == KC_DENORMAL ? (uint16_t)(rng_next(&kc->rng) & 0x83ff) : f16_of_float(value);
     memcpy(at, &h, sizeof h);
 }
 
@@ -83,7 +86,8 @@ static void fill_blocks(struct kc *kc, enum kc_fill fill, enum dtype dtype, uint
         for (size_t i = 0; i < info->block_bytes; i++) w[i] = one_byte(kc, fill, i);
         if (f16_at[dtype].d != 0xff) put_scale(kc, fill, w + f16_at[dtype].d);
         if (f16_at[dtype].m != 0xff) put_scale(kc, fill, w + f16_at[dtype].m);
-        if (dtype == DTYPE_MXFP4) w[0] = (uint8_t)(fill == KC_DENORMAL ? kc_below(kc, 4) : 110 + kc_below(kc, 20));
+        if (dtype == DTYPE_MXFP4)
+            w[0] = (uint8_t)(fill == KC_DENORMAL ? kc_below(kc, 4) : 110 + kc_below(kc, 20));
     }
 }
 
@@ -98,12 +102,14 @@ void kc_fill_weights(struct kc *kc, enum kc_fill fill, enum dtype dtype, void *w
         if (dtype == DTYPE_F16 && fill == KC_MIXED) value *= fabsf(value) > 1 ? 1e-12f : 1e9f;
         uint16_t h = dtype == DTYPE_F16 ? f16_of_float(value) : bf16_of_float(value);
         if (dtype == DTYPE_F16 && fill == KC_DENORMAL) h = (uint16_t)(rng_next(&kc->rng) & 0x83ff);
-        if (dtype == DTYPE_F32) memcpy((char *)w + 4 * i, &value, 4);
-        else memcpy((char *)w + 2 * i, &h, 2);
+        if (dtype == DTYPE_F32)
+            memcpy((char *)w + 4 * i, &value, 4);
+        else
+            memcpy((char *)w + 2 * i, &h, 2);
     }
 }
 
-/* ---- activations ---------------------------------------------------------------------------------- */
+/* ---- activations ------------------------------------------------------------------------- */
 
 void kc_fill_acts(struct kc *kc, enum kc_fill fill, struct act_q8 *x, size_t n)
 {
@@ -121,7 +127,7 @@ void kc_fill_acts(struct kc *kc, enum kc_fill fill, struct act_q8 *x, size_t n)
     }
 }
 
-/* ---- judging -------------------------------------------------------------------------------------- */
+/* ---- judging ----------------------------------------------------------------------------- */
 
 double kc_sum_bound(enum kc_fill fill, size_t n)
 {
@@ -131,11 +137,13 @@ double kc_sum_bound(enum kc_fill fill, size_t n)
 void kc_near(struct kc *kc, const char *name, size_t i, float got, double want, double bound)
 {
     double error = fabs((double)got - want);
-    if (error <= bound || (isnan(got) && isnan(want)) || (isinf(got) && (double)got == want)) return;
+    if (error <= bound || (isnan(got) && isnan(want)) || (isinf(got) && (double)got == want))
+        return;
     kc_fail(kc, "%s[%zu] is %.9g, must be %.12g within %.3g", name, i, (double)got, want, bound);
 }
 
-void kc_decode(enum kc_fill fill, enum dtype dtype, double *w, double *magnitude, const void *src, size_t n)
+void kc_decode(enum kc_fill fill, enum dtype dtype, double *w, double *magnitude, const void *src,
+               size_t n)
 {
     float value[256];
     const struct dtype_info *info = dtype_info(dtype);
@@ -147,9 +155,10 @@ void kc_decode(enum kc_fill fill, enum dtype dtype, double *w, double *magnitude
         for (int i = 0; i < info->block_n; i++) {
             w[at + (size_t)i] = (double)value[i];
             int g = info->is_quantized ? i / u.group : 0;
-            magnitude[at + (size_t)i] = !info->is_quantized
-                                            ? fabs((double)value[i])
-                                            : fabs((double)u.d[g]) * (abs(u.q[i]) + offset) + fabs((double)u.m[g]);
+            magnitude[at + (size_t)i] =
+                !info->is_quantized
+                    ? fabs((double)value[i])
+                    : fabs((double)u.d[g]) * (abs(u.q[i]) + offset) + fabs((double)u.m[g]);
         }
     }
 }

@@ -1,8 +1,8 @@
 /* kc_mm.c - matrix products: right within the bound, and the same bits whatever shares the call.
  *
- * The reference is the decoded weights times the activations in double.  Shapes: every width up to 300
- * that the type allows and some of real models; every number of rows and tokens up to 19 and 9 at one
- * width, so that every remainder of a register block occurs. */
+ * The reference is the decoded weights times the activations in double.  Shapes: every width up to
+ * 300 that the type allows and some of real models; every number of rows and tokens up to 19 and 9
+ * at one width, so that every remainder of a register block occurs. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +14,7 @@ enum { ROWS = 19, TOKENS = 9, WIDEST = 11008 };
 
 static struct {
     double w[ROWS * WIDEST], magnitude[ROWS * WIDEST], x[TOKENS * WIDEST];
-} *ref;
+} * ref;
 
 struct product {
     struct kern_mm_args a;
@@ -36,13 +36,17 @@ static void fill_inputs(struct kc *kc, struct product *p, char *w, char *x)
         kc_fill_weights(kc, p->fill, p->dtype, w + (size_t)r * p->a.w_stride, n);
     for (int t = 0; t < p->a.n_tokens; t++) {
         void *token = x + (size_t)t * p->a.x_stride;
-        if (p->is_quantized) kc_fill_acts(kc, p->fill, token, n);
-        else kc_fill_floats(kc, p->fill, token, n);
+        if (p->is_quantized)
+            kc_fill_acts(kc, p->fill, token, n);
+        else
+            kc_fill_floats(kc, p->fill, token, n);
     }
 }
 
-/* Rows odd bytes apart where the block's own fields allow it, so that nothing is aligned by chance. */
-static void make(struct kc *kc, struct product *p, enum kc_fill fill, int rows, int cols, int tokens)
+/* Rows odd bytes apart where the block's own fields allow it, so that nothing is aligned by chance.
+ */
+static void make(struct kc *kc, struct product *p, enum kc_fill fill, int rows, int cols,
+                 int tokens)
 {
     const struct dtype_info *info = dtype_info((uint32_t)kc->index);
     memset(p, 0, sizeof *p);
@@ -50,7 +54,8 @@ static void make(struct kc *kc, struct product *p, enum kc_fill fill, int rows, 
     p->fill = fill;
     p->is_quantized = info->is_quantized;
     p->w_bytes = dtype_row_bytes(info, (uint64_t)cols);
-    p->x_bytes = p->is_quantized ? (size_t)CEIL_DIV(cols, 256) * sizeof(struct act_q8) : (size_t)cols * 4;
+    p->x_bytes =
+        p->is_quantized ? (size_t)CEIL_DIV(cols, 256) * sizeof(struct act_q8) : (size_t)cols * 4;
     size_t unit = p->dtype == DTYPE_F32 ? 4 : p->dtype == DTYPE_MXFP4 ? 1 : 2;
     p->a.n_rows = rows;
     p->a.n_cols = cols;
@@ -80,7 +85,8 @@ static void decode_inputs(const struct product *p)
                   (const char *)p->a.w + r * p->a.w_stride, n);
     for (size_t t = 0; t < (size_t)p->a.n_tokens; t++) {
         const void *token = (const char *)p->a.x + t * p->a.x_stride;
-        if (p->is_quantized) decode_acts(ref->x + t * n, token, (int)n);
+        if (p->is_quantized)
+            decode_acts(ref->x + t * n, token, (int)n);
         else
             for (size_t i = 0; i < n; i++) ref->x[t * n + i] = (double)((const float *)token)[i];
     }
@@ -98,7 +104,8 @@ static void call(struct kc *kc, const struct product *p)
     }
 }
 
-/* Products of subnormal scales lose KC_TINY before integers of up to 127 * 128 a column meet them. */
+/* Products of subnormal scales lose KC_TINY before integers of up to 127 * 128 a column meet them.
+ */
 static void judge(struct kc *kc, const struct product *p)
 {
     size_t n = (size_t)p->a.n_cols;
@@ -111,8 +118,8 @@ static void judge(struct kc *kc, const struct product *p)
                 sum += w[i] * x[i];
                 magnitude += m[i] * fabs(x[i]);
             }
-            double bound = kc_sum_bound(p->fill, n) * magnitude
-                           + (double)n * KC_TINY * (p->is_quantized ? 127 * 128 : 1);
+            double bound = kc_sum_bound(p->fill, n) * magnitude +
+                           (double)n * KC_TINY * (p->is_quantized ? 127 * 128 : 1);
             kc_near(kc, "y", t * p->a.y_stride + r, p->a.y[t * p->a.y_stride + r], sum, bound);
         }
 }
@@ -144,15 +151,16 @@ static void parts(struct kc *kc, enum kc_fill fill, int cols)
         for (int tokens = 1; tokens <= TOKENS; tokens++) {
             int r0 = ROWS - rows ? kc_below(kc, ROWS - rows) : 0;
             int t0 = TOKENS - tokens ? kc_below(kc, TOKENS - tokens) : 0;
-            kc_case(kc, "rows %d+%d, tokens %d+%d of R=%d T=%d C=%d, %s", r0, rows, t0, tokens, ROWS, TOKENS,
-                    cols, kc_fill_names[fill]);
+            kc_case(kc, "rows %d+%d, tokens %d+%d of R=%d T=%d C=%d, %s", r0, rows, t0, tokens,
+                    ROWS, TOKENS, cols, kc_fill_names[fill]);
             p.a.n_rows = rows;
             p.a.n_tokens = tokens;
             p.a.w = (const char *)all.w + (size_t)r0 * all.w_stride;
             p.a.x = (const char *)all.x + (size_t)t0 * all.x_stride;
             kc->ops->mm[p.dtype](&p.a);
             for (int t = 0; t < tokens; t++)
-                if (memcmp(p.a.y + (size_t)t * p.a.y_stride, whole + (t0 + t) * ROWS + r0, (size_t)rows * 4))
+                if (memcmp(p.a.y + (size_t)t * p.a.y_stride, whole + (t0 + t) * ROWS + r0,
+                           (size_t)rows * 4))
                     kc_fail(kc, "token %d: not the bits of the whole", t0 + t);
         }
 }
@@ -169,9 +177,12 @@ void kc_check_mm(struct kc *kc)
             for (int i = 0; i < 1 + block / 32; i++)
                 shape(kc, fill, 1 + kc_below(kc, ROWS), cols, 1 + kc_below(kc, TOKENS));
         for (size_t i = 0; i < COUNT_OF(large); i++)
-            if (large[i] % block == 0) shape(kc, fill, 1 + kc_below(kc, 5), large[i], 1 + kc_below(kc, 5));
-        if (block == 1) parts(kc, fill, 256 + kc_below(kc, 45));
-        else parts(kc, fill, 2 * 256);
+            if (large[i] % block == 0)
+                shape(kc, fill, 1 + kc_below(kc, 5), large[i], 1 + kc_below(kc, 5));
+        if (block == 1)
+            parts(kc, fill, 256 + kc_below(kc, 45));
+        else
+            parts(kc, fill, 2 * 256);
         if (block == 32) parts(kc, fill, 288);
     }
     int width = block == 1 ? 77 : block == 32 ? 96 : 256;

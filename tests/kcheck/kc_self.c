@@ -1,7 +1,8 @@
-/* kc_self.c - the checker checked: kernels broken on purpose must each be caught, before anything else.
+/* kc_self.c - the checker checked: kernels broken on purpose must each be caught, before anything
+ * else.
  *
- * Every fault is planted into a copy of the scalar table, one at a time.  A checker that passes one of
- * them proves nothing about the kernels that it passes. */
+ * Every fault is planted into a copy of the scalar table, one at a time.  A checker that passes one
+ * of them proves nothing about the kernels that it passes. */
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -66,7 +67,8 @@ static float max_from_zero(const float *x, size_t n)
 static float exp_sum_coarse(float *x, float max, size_t n)
 {
     float sum = 0;
-    for (size_t i = 0; i < n; i++) sum += x[i] = x[i] == -INFINITY ? 0 : (1 + 4e-6f) * expf(x[i] - max);
+    for (size_t i = 0; i < n; i++)
+        sum += x[i] = x[i] == -INFINITY ? 0 : (1 + 4e-6f) * expf(x[i] - max);
     return sum;
 }
 
@@ -113,7 +115,8 @@ static void mm_batch_differs(const struct kern_mm_args *a)
     kern_scalar.mm[DTYPE_F32](a);
     if (a->n_tokens < 2) return;
     for (int r = 0; r < a->n_rows; r++) {
-        const float *w = (const float *)(const void *)((const char *)a->w + (size_t)r * a->w_stride);
+        const float *w =
+            (const float *)(const void *)((const char *)a->w + (size_t)r * a->w_stride);
         const float *x = a->x;
         float sum = 0;
         for (int c = a->n_cols; c-- > 0;) sum += w[c] * x[c];
@@ -133,10 +136,8 @@ static void kv_sum_last_lost(float *o, size_t o_stride, const float *p, int n_q,
     kern_scalar.kv_sum[DTYPE_F16](o, o_stride, p, n_q, v, kv_stride, n_kv, n_q > 2 ? d / 2 * 2 : d);
 }
 
-#define FAULT(group, index, function)                                                               \
-    {                                                                                               \
-        #group, index, #function, (kc_slot_fn *)(function)                                          \
-    }
+#define FAULT(slot, kind, broken)                                                                  \
+    {.group = #slot, .index = kind, .name = #broken, .function = (kc_slot_fn *)(broken)}
 static const struct fault {
     const char *group;
     int index;
@@ -177,12 +178,17 @@ int kc_self_test(uint64_t seed)
         const struct fault *f = &faults[i];
         const struct kc_group *group = group_of(f->group);
         struct kern_ops broken = kern_scalar;
-        memcpy((char *)&broken + group->offset + (size_t)f->index * sizeof f->function, &f->function,
-               sizeof f->function);
-        struct kc kc = {.ops = &broken, .scalar = &kern_scalar, .group = group, .index = f->index,
-                        .isa = "broken", .seed = seed};
+        memcpy((char *)&broken + group->offset + (size_t)f->index * sizeof f->function,
+               &f->function, sizeof f->function);
+        struct kc kc = {.ops = &broken,
+                        .scalar = &kern_scalar,
+                        .group = group,
+                        .index = f->index,
+                        .isa = "broken",
+                        .seed = seed};
         if (!kc_run_slot(&kc, true)) continue;
-        fprintf(stderr, "the planted fault %s went unnoticed (--seed %llu)\n", f->name, (unsigned long long)seed);
+        fprintf(stderr, "the planted fault %s went unnoticed (--seed %llu)\n", f->name,
+                (unsigned long long)seed);
         unnoticed++;
     }
     return unnoticed;

@@ -1,7 +1,9 @@
-/* kcheck.c - the driver: every kernel that the dispatcher would choose is held against the definition.
+/* kcheck.c - the driver: every kernel that the dispatcher would choose is held against the
+ * definition.
  *
- * Walks the feature levels of this machine upward and checks each slot of kern_select() that is new at
- * its level.  Owns the guarded buffers and the traps: a kernel that crashes is named, and the run goes on. */
+ * Walks the feature levels of this machine upward and checks each slot of kern_select() that is new
+ * at its level.  Owns the guarded buffers and the traps: a kernel that crashes is named, and the
+ * run goes on. */
 #include "kcheck.h"
 
 #include <setjmp.h>
@@ -18,10 +20,8 @@
 #include "base.h"
 #include "cpu.h"
 
-#define FIELD(name, count, check)                                                                   \
-    {                                                                                               \
-        #name, offsetof(struct kern_ops, name), count, check                                  \
-    }
+#define FIELD(field, n, function)                                                                  \
+    {.name = #field, .offset = offsetof(struct kern_ops, field), .count = n, .check = function}
 const struct kc_group kc_groups[] = {
     FIELD(dot, 1, kc_check_dot),
     FIELD(add, 1, kc_check_add),
@@ -41,7 +41,7 @@ const struct kc_group kc_groups[] = {
 };
 const int kc_n_groups = COUNT_OF(kc_groups);
 
-/* ---- slots -------------------------------------------------------------------------------------- */
+/* ---- slots ------------------------------------------------------------------------------- */
 
 kc_slot_fn *kc_slot(const struct kern_ops *ops, const struct kc_group *group, int index)
 {
@@ -60,7 +60,7 @@ const char *kc_slot_name(const struct kc_group *group, int index, char *out, siz
     return out;
 }
 
-/* ---- traps -------------------------------------------------------------------------------------- */
+/* ---- traps ------------------------------------------------------------------------------- */
 
 static sigjmp_buf out_of_check;
 static volatile sig_atomic_t in_check;
@@ -84,8 +84,9 @@ static void complain(const struct kc *kc, const char *what)
 {
     char name[64];
     if (is_quiet) return;
-    printf("FAIL %s %s: %s: %s (--seed %llu)\n", kc_slot_name(kc->group, kc->index, name, sizeof name),
-           kc->isa, kc->what, what, (unsigned long long)kc->seed);
+    printf("FAIL %s %s: %s: %s (--seed %llu)\n",
+           kc_slot_name(kc->group, kc->index, name, sizeof name), kc->isa, kc->what, what,
+           (unsigned long long)kc->seed);
 }
 
 void kc_fail(struct kc *kc, const char *format, ...)
@@ -123,7 +124,7 @@ bool kc_run_slot(struct kc *kc, bool quiet)
     return reason == 0;
 }
 
-/* ---- guarded buffers ---------------------------------------------------------------------------- */
+/* ---- guarded buffers --------------------------------------------------------------------- */
 
 enum { AREAS = 8, ROOM = 8 << 20, MARGIN = 256, CANARY = 0x99 };
 
@@ -217,11 +218,12 @@ void kc_after(struct kc *kc)
         struct area *a = &areas[i];
         if (a->is_output && !kc_is_canary(margin(a), MARGIN))
             kc_fail(kc, "wrote %s its output", a->data == a->room ? "behind" : "before");
-        if (!a->is_output && hash_of(a->data, a->bytes) != a->hash) kc_fail(kc, "changed its input");
+        if (!a->is_output && hash_of(a->data, a->bytes) != a->hash)
+            kc_fail(kc, "changed its input");
     }
 }
 
-/* ---- the walk ------------------------------------------------------------------------------------ */
+/* ---- the walk ---------------------------------------------------------------------------- */
 
 static struct options {
     uint64_t seed;
@@ -237,7 +239,8 @@ static void visit(struct kc *kc)
 {
     char name[64];
     kc_slot_name(kc->group, kc->index, name, sizeof name);
-    if (options.filter && !strcasestr(name, options.filter) && !strcasestr(kc->isa, options.filter)) return;
+    if (options.filter && !strcasestr(name, options.filter) && !strcasestr(kc->isa, options.filter))
+        return;
     if (options.list) {
         printf("%-8s %s\n", kc->isa, name);
         return;
@@ -254,8 +257,12 @@ static void visit_level(const struct kern_ops *ops, const struct kern_ops *befor
         for (int i = 0; i < kc_groups[g].count; i++) {
             kc_slot_fn *fn = kc_slot(ops, &kc_groups[g], i);
             if (!fn || (before && fn == kc_slot(before, &kc_groups[g], i))) continue;
-            struct kc kc = {.ops = ops, .scalar = &kern_scalar, .group = &kc_groups[g], .index = i,
-                            .isa = ops->name, .seed = options.seed};
+            struct kc kc = {.ops = ops,
+                            .scalar = &kern_scalar,
+                            .group = &kc_groups[g],
+                            .index = i,
+                            .isa = ops->name,
+                            .seed = options.seed};
             visit(&kc);
         }
 }
@@ -264,7 +271,8 @@ static int usage(void)
 {
     fputs("usage: kcheck [--seed N] [--filter WORD] [--list] [--bench] [--json]\n"
           "  --filter  only slots whose name (\"mm Q4_K\") or instruction set contains WORD\n"
-          "  --bench   times of the slots that passed; --json as one JSON object per line\n", stderr);
+          "  --bench   times of the slots that passed; --json as one JSON object per line\n",
+          stderr);
     return 2;
 }
 
@@ -272,12 +280,18 @@ static bool parse(int argc, char **argv)
 {
     options.seed = (uint64_t)time(NULL) ^ (uint64_t)getpid() << 20;
     for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--seed") && i + 1 < argc) options.seed = strtoull(argv[++i], NULL, 10);
-        else if (!strcmp(argv[i], "--filter") && i + 1 < argc) options.filter = argv[++i];
-        else if (!strcmp(argv[i], "--list")) options.list = true;
-        else if (!strcmp(argv[i], "--bench")) options.bench = true;
-        else if (!strcmp(argv[i], "--json")) options.json = options.bench = true;
-        else return false;
+        if (!strcmp(argv[i], "--seed") && i + 1 < argc)
+            options.seed = strtoull(argv[++i], NULL, 10);
+        else if (!strcmp(argv[i], "--filter") && i + 1 < argc)
+            options.filter = argv[++i];
+        else if (!strcmp(argv[i], "--list"))
+            options.list = true;
+        else if (!strcmp(argv[i], "--bench"))
+            options.bench = true;
+        else if (!strcmp(argv[i], "--json"))
+            options.json = options.bench = true;
+        else
+            return false;
     }
     return true;
 }

@@ -1,8 +1,9 @@
-/* kcheck.h - what the parts of the kernel checker share: one slot under test, its buffers, its inputs.
+/* kcheck.h - what the parts of the kernel checker share: one slot under test, its buffers, its
+ * inputs.
  *
  * A check calls the slot of kc->ops on buffers from kc_in() and kc_out(), between kc_before() and
- * kc_after(); kc_fail() and a crash leave the check for good and mark the slot as failed.  References are
- * computed in double here; kc->scalar serves where equality of bits is asked for. */
+ * kc_after(); kc_fail() and a crash leave the check for good and mark the slot as failed.
+ * References are computed in double here; kc->scalar serves where equality of bits is asked for. */
 #ifndef KCHECK_H
 #define KCHECK_H
 
@@ -13,21 +14,21 @@
 #include "kern.h"
 #include "rng.h"
 
-#define KC_UNIT 0x1p-24    /* u: half a unit in the last place of 1.0f */
-#define KC_TINY 0x1p-149   /* the least positive float32: what underflow may cost an operation */
+#define KC_UNIT 0x1p-24  /* u: half a unit in the last place of 1.0f */
+#define KC_TINY 0x1p-149 /* the least positive float32: what underflow may cost an operation */
 
 enum kc_side { KC_BEHIND, KC_BEFORE }; /* where the unmapped page touches the buffers */
 
 struct kc {
-    const struct kern_ops *ops;    /* the table under test; only its slot `index` is called */
+    const struct kern_ops *ops; /* the table under test; only its slot `index` is called */
     const struct kern_ops *scalar;
     const struct kc_group *group;
-    int index;                     /* in the group: an element type, or a kind of rope */
+    int index; /* in the group: an element type, or a kind of rope */
     const char *isa;
     uint64_t seed;
     struct rng rng;
-    enum kc_side side;             /* of the buffers that are asked for next */
-    char what[160];                /* the case that runs, for messages */
+    enum kc_side side; /* of the buffers that are asked for next */
+    char what[160];    /* the case that runs, for messages */
 };
 
 /* One field of struct kern_ops: a function, or an array of them. */
@@ -48,10 +49,11 @@ const char *kc_slot_name(const struct kc_group *group, int index, char *out, siz
 /* Runs the check of one slot; true if it passed.  quiet: print nothing (the self-test). */
 bool kc_run_slot(struct kc *kc, bool quiet);
 
-_Noreturn void kc_fail(struct kc *kc, const char *format, ...) __attribute__((format(printf, 2, 3)));
+_Noreturn void kc_fail(struct kc *kc, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 void kc_case(struct kc *kc, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* ---- buffers (kcheck.c): all are given back by kc_reset() -------------------------------------- */
+/* ---- buffers (kcheck.c): all are given back by kc_reset() -------------------------------- */
 void kc_reset(struct kc *kc);
 void *kc_in(struct kc *kc, size_t bytes);  /* must be the same after the call */
 void *kc_out(struct kc *kc, size_t bytes); /* filled with the canary, and so are its surroundings */
@@ -59,7 +61,7 @@ void kc_before(struct kc *kc);
 void kc_after(struct kc *kc);
 bool kc_is_canary(const void *bytes, size_t n);
 
-/* ---- inputs (kc_fill.c) ------------------------------------------------------------------------- */
+/* ---- inputs (kc_fill.c) ------------------------------------------------------------------ */
 enum kc_fill {
     KC_RANDOM, /* the only fill whose sums may be held to 32 u sum|ab| */
     KC_ZEROS,
@@ -73,7 +75,8 @@ enum kc_fill {
 extern const char *const kc_fill_names[KC_FILLS];
 
 void kc_fill_floats(struct kc *kc, enum kc_fill fill, float *x, size_t n);
-/* Any valid bytes of this type, n elements.  Scales are sane f16 numbers; subnormal ones in DENORMAL. */
+/* Any valid bytes of this type, n elements.  Scales are sane f16 numbers; subnormal ones in
+ * DENORMAL. */
 void kc_fill_weights(struct kc *kc, enum kc_fill fill, enum dtype dtype, void *w, size_t n);
 void kc_fill_acts(struct kc *kc, enum kc_fill fill, struct act_q8 *x, size_t n);
 int kc_below(struct kc *kc, int n); /* uniform in [0, n) */
@@ -84,16 +87,18 @@ double kc_sum_bound(enum kc_fill fill, size_t n);
 /* Fails unless |got - want| <= bound, or both are NaN or the same infinity. */
 void kc_near(struct kc *kc, const char *name, size_t i, float got, double want, double bound);
 
-/* Decoded weights, and |d q| + |m| of each: what rounding errors of their products are relative to.  For
- * fills other than RANDOM |d| times the largest code counts too: a kernel may multiply codes as unsigned
- * numbers and take the share of the offset off afterwards, in float32. */
-void kc_decode(enum kc_fill fill, enum dtype dtype, double *w, double *magnitude, const void *src, size_t n);
+/* Decoded weights, and |d q| + |m| of each: what rounding errors of their products are relative to.
+ * For fills other than RANDOM |d| times the largest code counts too: a kernel may multiply codes as
+ * unsigned numbers and take the share of the offset off afterwards, in float32. */
+void kc_decode(enum kc_fill fill, enum dtype dtype, double *w, double *magnitude, const void *src,
+               size_t n);
 
-/* Runs one case for every n from 0 to 300 that is a multiple of step, and some large ones, with every
- * fill, with the guard on either side. */
-void kc_for_lengths(struct kc *kc, void (*run)(struct kc *kc, enum kc_fill fill, size_t n), size_t step);
+/* Runs one case for every n from 0 to 300 that is a multiple of step, and some large ones, with
+ * every fill, with the guard on either side. */
+void kc_for_lengths(struct kc *kc, void (*run)(struct kc *kc, enum kc_fill fill, size_t n),
+                    size_t step);
 
-/* ---- checks -------------------------------------------------------------------------------------- */
+/* ---- checks ------------------------------------------------------------------------------ */
 void kc_check_mm(struct kc *kc);
 void kc_check_decode(struct kc *kc);
 void kc_check_encode(struct kc *kc);
@@ -112,7 +117,7 @@ void kc_check_kv_sum(struct kc *kc);
 
 int kc_self_test(uint64_t seed); /* the number of planted faults that went unnoticed */
 
-/* ---- times (kc_time.c) --------------------------------------------------------------------------- */
+/* ---- times (kc_time.c) ------------------------------------------------------------------- */
 void kc_time_slot(struct kc *kc, bool json);
 
 #endif

@@ -1,7 +1,7 @@
 /* test_quant.c - the element types against golden bytes: what ggml itself reads and writes.
  *
- * kcheck holds kernels to the scalar definitions; this holds the scalar definitions to the format.  Every
- * table that this machine can run is asked. */
+ * kcheck holds kernels to the scalar definitions; this holds the scalar definitions to the format.
+ * Every table that this machine can run is asked. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,7 +27,8 @@ struct writing {
     size_t n_bytes;
 };
 
-#define READING(NAME, name) {DTYPE_##NAME, read_##name, read_##name##_bits, COUNT_OF(read_##name##_bits)},
+#define READING(NAME, name)                                                                        \
+    {DTYPE_##NAME, read_##name, read_##name##_bits, COUNT_OF(read_##name##_bits)},
 #define WRITING(NAME, name) {DTYPE_##NAME, write_##name, sizeof write_##name},
 static const struct reading readings[] = {QUANT_GOLDEN_READ(READING)};
 static const struct writing writings[] = {QUANT_GOLDEN_WRITE(WRITING)};
@@ -42,8 +43,8 @@ static void check_reading(const struct kern_ops *ops, const struct reading *r)
         memcpy(&bits, &out[i], sizeof bits);
         bool both_zero = ((bits | r->bits[i]) & 0x7fffffff) == 0; /* the sign of zero is free */
         if (bits != r->bits[i] && !both_zero)
-            fail_msg("%s %s: element %zu is 0x%08x, must be 0x%08x", ops->name, dtype_name(r->dtype), i, bits,
-                     r->bits[i]);
+            fail_msg("%s %s: element %zu is 0x%08x, must be 0x%08x", ops->name,
+                     dtype_name(r->dtype), i, bits, r->bits[i]);
     }
 }
 
@@ -56,7 +57,8 @@ static void check_writing(const struct kern_ops *ops, const struct writing *w)
     ops->encode[w->dtype](out, numbers, COUNT_OF(numbers));
     for (size_t i = 0; i < w->n_bytes; i++)
         if (out[i] != w->bytes[i])
-            fail_msg("%s %s: byte %zu is %u, must be %u", ops->name, dtype_name(w->dtype), i, out[i], w->bytes[i]);
+            fail_msg("%s %s: byte %zu is %u, must be %u", ops->name, dtype_name(w->dtype), i,
+                     out[i], w->bytes[i]);
 }
 
 static void reads_what_ggml_reads(void **state)

@@ -1,0 +1,57 @@
+# A thin front for CMake: `make run` and `make test` do all that a fresh machine needs.
+
+FUZZ_RUNS ?= 10000000
+JOBS := $(shell nproc 2>/dev/null || echo 2)
+
+.PHONY: build run test check asan tsan fuzz kcheck tidy format setup clean
+
+build: setup
+	@cmake --preset release >/dev/null
+	@cmake --build build -j $(JOBS)
+
+run: build
+	build/redline run
+
+# All tests: as they are, and under address and undefined-behaviour sanitizers.
+test: check asan
+ifndef REDLINE_TEST_DATA
+	@echo "Skipped: what needs the reference data (reference logits, texts, vocabularies); REDLINE_TEST_DATA is not set."
+endif
+
+check: build
+	@if [ "$(CI)" = true ] && [ -z "$(REDLINE_TEST_DATA)" ]; then \
+		echo "In CI, REDLINE_TEST_DATA must name the folder of reference data."; exit 1; fi
+	ctest --test-dir build --output-on-failure -j $(JOBS)
+
+asan: setup
+	@cmake --preset asan >/dev/null
+	@cmake --build build-asan -j $(JOBS)
+	ASAN_OPTIONS=detect_leaks=1 ctest --test-dir build-asan --output-on-failure -j $(JOBS)
+
+# The tests that run threads, under the thread sanitizer.
+tsan: setup
+	@cmake --preset tsan >/dev/null
+	@cmake --build build-tsan -j $(JOBS)
+	ctest --test-dir build-tsan --output-on-failure -R 'test_base|test_model|test_engine'
+
+# Needs clang with its fuzzer runtime; works on a copy of the corpus.
+fuzz: setup
+	@cmake --preset fuzz >/dev/null
+	@cmake --build build-fuzz -j $(JOBS) --target fuzz_gguf
+	@rm -rf build-fuzz/corpus && cp -r tests/fuzz/corpus/gguf build-fuzz/corpus
+	build-fuzz/tests/fuzz/fuzz_gguf -runs=$(FUZZ_RUNS) -max_len=4096 -print_final_stats=1 -verbosity=0 build-fuzz/corpus
+
+kcheck: build
+	build/tests/kcheck/kcheck --bench
+
+tidy:
+	@tools/tidy
+
+format:
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+setup:
+	@tools/setup
+
+clean:
+	rm -rf build build-asan build-tsan build-fuzz

@@ -2,6 +2,7 @@
  *
  * kcheck holds kernels to the scalar definitions; this holds the scalar definitions to the format.
  * Every table that this machine can run is asked. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -79,6 +80,38 @@ static void writes_what_ggml_writes(void **state)
     }
 }
 
+/* The product with float32 activations, wider than the pieces in which it decodes. */
+static void exact_product_is_exact(void **state)
+{
+    enum { N = 2816, ROWS = 2, TOKENS = 3 }; /* a multiple of 256, not of the piece */
+    static float x[TOKENS][N], w[ROWS][N], y[TOKENS][ROWS];
+    static uint8_t bytes[ROWS * N * 4];
+    (void)state;
+    for (int i = 0; i < TOKENS * N; i++) x[i / N][i % N] = (float)(i * 7919 % 2003 - 1001) / 1000;
+    for (int i = 0; i < ROWS * N; i++) w[i / N][i % N] = (float)(i * 6151 % 1999 - 999) / 1000;
+    for (size_t k = 0; k < COUNT_OF(readings); k++) {
+        enum dtype dtype = readings[k].dtype;
+        size_t stride = dtype_row_bytes(dtype_info(dtype), N);
+        for (int r = 0; r < ROWS; r++) {
+            kern_scalar.encode[dtype](bytes + (size_t)r * stride, w[r], N);
+            kern_scalar.decode[dtype](w[r], bytes + (size_t)r * stride, N);
+        }
+        struct kern_mm_args a = {&y[0][0], ROWS, bytes, stride, x, sizeof x[0], ROWS, N, TOKENS};
+        kern_mm_exact(kern_ops(), dtype, &a);
+        for (int i = 0; i < TOKENS * ROWS; i++) {
+            double sum = 0, magnitude = 0;
+            for (int c = 0; c < N; c++) {
+                double product = (double)w[i % ROWS][c] * (double)x[i / ROWS][c];
+                sum += product;
+                magnitude += fabs(product);
+            }
+            if (fabs((double)y[i / ROWS][i % ROWS] - sum) > 32 * 0x1p-24 * magnitude)
+                fail_msg("%s: %g, must be %g", dtype_name(dtype), (double)y[i / ROWS][i % ROWS],
+                         sum);
+        }
+    }
+}
+
 /* Every weight type is among the readings: a new one cannot be forgotten. */
 static void all_types_are_covered(void **state)
 {
@@ -96,6 +129,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_what_ggml_reads),
         cmocka_unit_test(writes_what_ggml_writes),
+        cmocka_unit_test(exact_product_is_exact),
         cmocka_unit_test(all_types_are_covered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -88,7 +88,7 @@ static struct fit fit_affine(const float *x, const float *weight, int n, int ste
         least = x[i] < least ? x[i] : least;
         most = x[i] > most ? x[i] : most;
     }
-    if (most <= least) return (struct fit){0, -least};
+    if (most - least < 0x1p-100f) return (struct fit){0, -least}; /* flat, or nothing in f16 */
     struct fit best = {(most - least) / (float)steps, -least};
     double best_error = error_of(x, weight, n, steps, best);
     for (int trial = 0; trial <= 20; trial++) {

@@ -33,13 +33,13 @@ static float dot_before_start(const float *a, const float *b, size_t n)
 static void add_past_end(float *y, const float *x, size_t n)
 {
     kern_scalar.add(y, x, n);
-    if (n > 16) y[n] = 0; /* where nothing is unmapped, too: see add_before_start */
+    if (n > 16) y[n] = 0; /* meets the unmapped page */
 }
 
 static void add_before_start(float *y, const float *x, size_t n)
 {
     kern_scalar.add(y, x, n);
-    if (n > 16) y[-1] = 0;
+    if (n > 16) y[-1] = 0; /* meets the canary */
 }
 
 static void add_to_input(float *y, const float *x, size_t n)

@@ -51,7 +51,8 @@ struct kern_ops {
     void (*encode[DTYPE_COUNT])(void *dst, const float *src, size_t n);
 
     /* n activations to ceil(n / 256) blocks; the rest of the last block is zeros.  d = max|x| / 127 in
-     * float32, q = round to nearest even of x * (127 / max|x|). */
+     * float32, q = round to nearest even of x * (127 / max|x|).  A block below 2^-100 is all zeros; one
+     * with an element that is not finite has q = 0 and a d that is not finite either. */
     void (*quant_act)(struct act_q8 *dst, const float *x, size_t n);
 
     float (*dot)(const float *a, const float *b, size_t n);

@@ -1,6 +1,7 @@
-/* attn_avx512.c - scores against cached keys and weighted sums of cached values.
+/* attn_avx512.c - weighted sums of cached values.
  *
- * A row of the cache is loaded once for all the queries that share it, four queries at a time. */
+ * A row of the cache is loaded once for all the queries that share it, four queries at a time.  The
+ * scores stay with AVX2: heads are short, and what sixteen lanes save the longer reduction costs. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -21,36 +22,6 @@ INLINE __m512 load_f32(const char *row, int c, __mmask16 k)
 INLINE __m512 load_f16(const char *row, int c, __mmask16 k)
 {
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(k, row + 2 * c));
-}
-
-/* nq queries against one key. */
-INLINE void dot_key(float *s, size_t s_stride, const float *q, size_t q_stride, int nq, const char *k, int d,
-                    __m512 (*load)(const char *, int, __mmask16))
-{
-    __m512 sum[4];
-#pragma GCC unroll 4
-    for (int i = 0; i < nq; i++) sum[i] = _mm512_setzero_ps();
-    for (int c = 0; c < d; c += 16) {
-        __mmask16 m = tail_mask(d - c);
-        __m512 key = load(k, c, m);
-#pragma GCC unroll 4
-        for (int i = 0; i < nq; i++)
-            sum[i] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(m, q + (size_t)i * q_stride + c), key, sum[i]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < nq; i++) s[(size_t)i * s_stride] = _mm512_reduce_add_ps(sum[i]);
-}
-
-INLINE void kv_dot(float *s, const float *q, size_t q_stride, int n_q, const char *k, size_t kv_stride,
-                   int n_kv, int d, __m512 (*load)(const char *, int, __mmask16))
-{
-    for (int j = 0; j < n_kv; j++, k += kv_stride) {
-        int i = 0;
-        for (; i + 4 <= n_q; i += 4)
-            dot_key(s + i * n_kv + j, (size_t)n_kv, q + (size_t)i * q_stride, q_stride, 4, k, d, load);
-        for (; i < n_q; i++)
-            dot_key(s + i * n_kv + j, (size_t)n_kv, q + (size_t)i * q_stride, q_stride, 1, k, d, load);
-    }
 }
 
 /* Sixteen columns of nq outputs: over all values. */
@@ -80,18 +51,6 @@ INLINE void kv_sum(float *o, size_t o_stride, const float *p, int n_q, const cha
         for (; i < n_q; i++)
             sum_columns(o + (size_t)i * o_stride, o_stride, p + i * n_kv, 1, v, kv_stride, n_kv, c, m, load);
     }
-}
-
-void kv_dot_f32_avx512(float *s, const float *q, size_t q_stride, int n_q, const void *k, size_t kv_stride,
-                       int n_kv, int d)
-{
-    kv_dot(s, q, q_stride, n_q, k, kv_stride, n_kv, d, load_f32);
-}
-
-void kv_dot_f16_avx512(float *s, const float *q, size_t q_stride, int n_q, const void *k, size_t kv_stride,
-                       int n_kv, int d)
-{
-    kv_dot(s, q, q_stride, n_q, k, kv_stride, n_kv, d, load_f16);
 }
 
 void kv_sum_f32_avx512(float *o, size_t o_stride, const float *p, int n_q, const void *v, size_t kv_stride,

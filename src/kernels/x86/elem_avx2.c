@@ -73,14 +73,17 @@ void add_avx2(float *y, const float *x, size_t n)
     for (; i < n; i++) y[i] += x[i];
 }
 
+/* Masked stores are slow on some processors: only the tail has one. */
 void axpy_avx2(float *y, float a, const float *x, size_t n)
 {
     __m256 factor = _mm256_set1_ps(a);
-    for (size_t i = 0; i < n; i += 8) {
-        __m256i k = tail_mask(n - i);
-        __m256 old = _mm256_maskload_ps(y + i, k);
-        _mm256_maskstore_ps(y + i, k, _mm256_fmadd_ps(factor, _mm256_maskload_ps(x + i, k), old));
-    }
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(y + i, _mm256_fmadd_ps(factor, _mm256_loadu_ps(x + i), _mm256_loadu_ps(y + i)));
+    if (i == n) return;
+    __m256i k = tail_mask(n - i);
+    __m256 old = _mm256_maskload_ps(y + i, k);
+    _mm256_maskstore_ps(y + i, k, _mm256_fmadd_ps(factor, _mm256_maskload_ps(x + i, k), old));
 }
 
 void scale_avx2(float *x, float a, size_t n)
@@ -184,23 +187,30 @@ void encode_f16_avx2(void *dst, const float *src, size_t n)
 /* Thirty-two activations to one block; the same operations as the scalar definition, so the same bits. */
 INLINE void quant_block(struct act_q8 *dst, int block, const float *x)
 {
-    const __m256 sign = _mm256_set1_ps(-0.0f);
-    __m256 v[4], top = _mm256_setzero_ps();
+    const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
+    __m256 v[4];
+    __m256i top = _mm256_setzero_si256(); /* magnitudes order like integers, NaN above all */
     for (int i = 0; i < 4; i++) {
         v[i] = _mm256_loadu_ps(x + 8 * i);
-        top = _mm256_max_ps(_mm256_andnot_ps(sign, v[i]), top);
+        top = _mm256_max_epi32(_mm256_and_si256(_mm256_castps_si256(v[i]), magnitude), top);
     }
-    __m128 m = _mm_max_ps(_mm256_castps256_ps128(top), _mm256_extractf128_ps(top, 1));
-    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
-    float most = _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
-    float inverse = most > 0 ? 127 / most : 0;
+    __m128i m = _mm_max_epi32(_mm256_castsi256_si128(top), _mm256_extracti128_si256(top, 1));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1));
+    float most = float_of_bits((uint32_t)_mm_cvtsi128_si32(m));
+    dst->d[block] = most < 0x1p-100f ? 0 : most / 127;
+    if (most < 0x1p-100f || !isfinite(most)) { /* no usable reciprocal */
+        memset(dst->q + 32 * block, 0, 32);
+        dst->sum[2 * block] = dst->sum[2 * block + 1] = 0;
+        return;
+    }
+    float inverse = 127 / most;
     __m256i q[4];
     for (int i = 0; i < 4; i++) q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], _mm256_set1_ps(inverse)));
     __m256i low = _mm256_packs_epi32(q[0], q[1]), high = _mm256_packs_epi32(q[2], q[3]);
     __m256i bytes = _mm256_packs_epi16(low, high); /* 128-bit lanes interleaved: put in order */
     bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
     _mm256_storeu_si256((__m256i *)(void *)(dst->q + 32 * block), bytes);
-    dst->d[block] = most / 127;
     __m256i ones = _mm256_set1_epi8(1), pairs = _mm256_maddubs_epi16(ones, bytes);
     __m256i quads = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
     __m256i two = _mm256_hadd_epi32(quads, quads);

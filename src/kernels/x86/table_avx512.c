@@ -22,7 +22,6 @@ const struct kern_ops kern_avx512 = {
     .axpy = axpy_avx512,
     .exp_sum = exp_sum_avx512,
     .silu_mul = silu_mul_avx512,
-    .kv_dot = {[DTYPE_F32] = kv_dot_f32_avx512, [DTYPE_F16] = kv_dot_f16_avx512},
     .kv_sum = {[DTYPE_F32] = kv_sum_f32_avx512, [DTYPE_F16] = kv_sum_f16_avx512},
 };
 #endif

@@ -42,7 +42,7 @@ fuzz: setup
 	build-fuzz/tests/fuzz/fuzz_gguf -runs=$(FUZZ_RUNS) -max_len=4096 -print_final_stats=1 -verbosity=0 build-fuzz/corpus
 
 kcheck: build
-	build/tests/kcheck/kcheck --bench
+	build/kcheck --bench
 
 tidy:
 	@tools/tidy

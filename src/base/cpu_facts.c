@@ -183,12 +183,21 @@ static void read_name(const char *root, char *out, size_t n)
     if (name) snprintf(out, n, "%.*s", (int)strcspn(name + 2, "\n"), name + 2);
 }
 
-/* A core is counted once, by the lowest of its threads. */
-static bool is_first_of_core(const char *root, int cpu)
+/* A core is counted once: by the lowest of its threads that this process may use.  The list of a core's
+ * threads reads like "0,64" or "2-3". */
+static bool is_first_of_core(const char *root, int cpu, const cpu_set_t *usable)
 {
-    char path[128], text[TEXT];
+    char path[128], text[TEXT], *at = text;
     snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
-    return !read_text(root, path, text) || atoi(text) == cpu;
+    if (!read_text(root, path, text)) return true;
+    while (*at >= '0' && *at <= '9') {
+        long low = strtol(at, &at, 10), high = low;
+        if (*at == '-') high = strtol(at + 1, &at, 10);
+        for (long i = low; i <= high && i < cpu && i < CPU_SETSIZE; i++)
+            if (CPU_ISSET((size_t)i, usable)) return false;
+        at += *at == ',';
+    }
+    return true;
 }
 
 static uint64_t cache_bytes(const char *root, int cpu, int level)
@@ -223,7 +232,7 @@ void cpu_facts(struct cpu_facts *out)
         if (!CPU_ISSET(i, &set)) continue;
         if (first < 0) first = i;
         out->n_logical++;
-        out->n_physical += is_first_of_core("", i);
+        out->n_physical += is_first_of_core("", i, &set);
     }
     out->n_logical = MAX(1, out->n_logical);
     out->n_physical = MAX(1, out->n_physical);

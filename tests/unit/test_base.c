@@ -1,0 +1,340 @@
+/* test_base.c - the team of threads, facts about made-up machines, options, strings, random numbers. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "cpu.h"
+#include "cpu_facts.h"
+#include "fault.h"
+#include "opt.h"
+#include "rng.h"
+#include "scratch.h"
+#include "team.h"
+
+static struct redline_err err;
+
+/* ---- team ----------------------------------------------------------------------------------------- */
+
+enum { ROUNDS = 300 };
+
+struct job {
+    int size;
+    _Atomic int arrived;
+    _Atomic int wrong;
+    _Atomic int64_t items;
+    int plain[TEAM_MAX]; /* written by its member alone, read by all after a barrier */
+};
+
+static void count_rounds(void *user, struct team *team, int member)
+{
+    struct job *job = user;
+    for (int i = 1; i <= ROUNDS; i++) {
+        job->plain[member] = i;
+        atomic_fetch_add(&job->arrived, 1);
+        team_barrier(team, member);
+        if (atomic_load(&job->arrived) < i * job->size) atomic_fetch_add(&job->wrong, 1);
+        for (int j = 0; j < job->size; j++)
+            if (job->plain[j] != i) atomic_fetch_add(&job->wrong, 1);
+        while (team_next(team) < 10) atomic_fetch_add(&job->items, 1);
+        team_barrier(team, member);
+    }
+}
+
+static void test_team_in_step(void **state)
+{
+    static const int sizes[] = {1, 2, 3, 7, 64};
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct team *team;
+        assert_int_equal(team_new(&team, sizes[i], &err), 0);
+        assert_int_equal(team_size(team), sizes[i]);
+        for (int again = 0; again < 3; again++) {
+            static struct job job;
+            job = (struct job){.size = sizes[i]};
+            team_run(team, count_rounds, &job);
+            assert_int_equal(job.wrong, 0);
+            assert_int_equal(job.arrived, ROUNDS * sizes[i]);
+            assert_int_equal(job.items, ROUNDS * 10);
+        }
+        team_free(&team);
+        assert_null(team);
+    }
+}
+
+static void only_barriers(void *user, struct team *team, int member)
+{
+    for (int i = 0; i < *(int *)user; i++) team_barrier(team, member);
+}
+
+static void test_team_barrier_time(void **state)
+{
+    struct team *team;
+    int n = 20000;
+    (void)state;
+    assert_int_equal(team_new(&team, 2, &err), 0);
+    uint64_t start = clock_ns();
+    team_run(team, only_barriers, &n);
+    print_message("a barrier of two threads takes %.0f ns\n", (double)(clock_ns() - start) / n);
+    team_free(&team);
+}
+
+static double cpu_seconds(void)
+{
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
+}
+
+static void test_team_sleeps_between_runs(void **state)
+{
+    struct team *team;
+    int n = 10;
+    (void)state;
+    assert_int_equal(team_new(&team, 4, &err), 0);
+    team_run(team, only_barriers, &n);
+    double before = cpu_seconds();
+    usleep(300000);
+    assert_true(cpu_seconds() - before < 0.1);
+    team_free(&team);
+}
+
+static void test_team_ranges(void **state)
+{
+    struct team *team;
+    (void)state;
+    assert_int_equal(team_new(&team, 3, &err), 0);
+    for (int64_t n = 0; n < 100; n++)
+        for (int64_t grain = 1; grain < 20; grain++) {
+            int64_t end = 0;
+            for (int m = 0; m < 3; m++) {
+                int64_t first, last;
+                team_range(team, m, n, grain, &first, &last);
+                assert_int_equal(first, end);
+                assert_true(last >= first && (last % grain == 0 || last == n));
+                end = last;
+            }
+            assert_int_equal(end, n);
+        }
+    team_free(&team);
+}
+
+static void test_team_refused(void **state)
+{
+    struct team *team;
+    (void)state;
+    assert_int_equal(team_new(&team, 0, &err), REDLINE_ARG);
+    assert_int_equal(team_new(&team, TEAM_MAX + 1, &err), REDLINE_ARG);
+    fault_arm(FAULT_THREAD, 5, false);
+    assert_int_equal(team_new(&team, 8, &err), REDLINE_DEVICE);
+    fault_arm(FAULT_THREAD, 0, false);
+    assert_non_null(strstr(err.message, "5 of 8 threads"));
+    assert_null(team);
+}
+
+/* ---- made-up machines --------------------------------------------------------------------------- */
+
+static void put(const char *path, const char *text)
+{
+    char full[512], *slash = full;
+    snprintf(full, sizeof full, "%s%s", scratch_folder, path);
+    while ((slash = strchr(slash + 1, '/'))) {
+        *slash = '\0';
+        mkdir(full, 0700);
+        *slash = '/';
+    }
+    FILE *f = fopen(full, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static void clear_machine(void)
+{
+    char command[600];
+    snprintf(command, sizeof command, "rm -rf '%s/proc' '%s/sys'", scratch_folder, scratch_folder);
+    assert_int_equal(system(command), 0);
+}
+
+static void test_quota(void **state)
+{
+    (void)state;
+    assert_true(cpu_quota_at(scratch_folder) == 0); /* nothing there at all */
+    put("/proc/self/cgroup", "0::/a/b\n");
+    put("/sys/fs/cgroup/a/b/cpu.max", "max 100000\n");
+    assert_true(cpu_quota_at(scratch_folder) == 0);
+    put("/sys/fs/cgroup/a/cpu.max", "150000 100000\n"); /* the parent counts */
+    assert_true(cpu_quota_at(scratch_folder) == 1.5);
+    put("/sys/fs/cgroup/cpu.max", "50000 100000\n"); /* the smallest on the path */
+    assert_true(cpu_quota_at(scratch_folder) == 0.5);
+    clear_machine();
+    put("/proc/self/cgroup", "4:memory:/\n3:cpu,cpuacct:/box\n");
+    put("/sys/fs/cgroup/cpu/box/cpu.cfs_quota_us", "-1\n");
+    put("/sys/fs/cgroup/cpu/box/cpu.cfs_period_us", "100000\n");
+    assert_true(cpu_quota_at(scratch_folder) == 0);
+    put("/sys/fs/cgroup/cpu/box/cpu.cfs_quota_us", "300000\n");
+    assert_true(cpu_quota_at(scratch_folder) == 3);
+    clear_machine();
+}
+
+static void test_memory(void **state)
+{
+    struct cpu_memory m;
+    (void)state;
+    put("/proc/meminfo", "MemTotal:       1000 kB\nMemFree: 1 kB\nMemAvailable:    600 kB\n");
+    cpu_memory_at(scratch_folder, &m);
+    assert_int_equal(m.total_bytes, 1024000);
+    assert_int_equal(m.available_bytes, 614400);
+    assert_int_equal(m.limit_bytes, 0);
+    put("/proc/self/cgroup", "0::/x\n");
+    put("/sys/fs/cgroup/x/memory.max", "400000\n");
+    put("/sys/fs/cgroup/x/memory.current", "350000\n");
+    put("/sys/fs/cgroup/x/memory.stat", "anon 100000\nfile 250000\n"); /* page cache can be given back */
+    cpu_memory_at(scratch_folder, &m);
+    assert_int_equal(m.limit_bytes, 400000);
+    assert_int_equal(m.available_bytes, 300000);
+    clear_machine();
+    put("/proc/meminfo", "MemTotal: 1000 kB\nMemAvailable: 600 kB\n");
+    put("/proc/self/cgroup", "7:memory:/box\n");
+    put("/sys/fs/cgroup/memory/box/memory.limit_in_bytes", "9223372036854771712\n"); /* v1's "none" */
+    put("/sys/fs/cgroup/memory/box/memory.usage_in_bytes", "1000\n");
+    cpu_memory_at(scratch_folder, &m);
+    assert_int_equal(m.limit_bytes, 0);
+    clear_machine();
+}
+
+static void test_features(void **state)
+{
+    uint32_t all = CPU_AVX2 | CPU_AVX512 | CPU_BF16 | CPU_AMX;
+    char text[64];
+    (void)state;
+    assert_int_equal(cpu_mask(all, NULL), all);
+    assert_int_equal(cpu_mask(all, "scalar"), 0);
+    assert_int_equal(cpu_mask(all, "-amx"), all & ~(uint32_t)CPU_AMX);
+    assert_int_equal(cpu_mask(all, "-avx512"), CPU_AVX2);
+    assert_int_equal(cpu_mask(all, "-amx,-bf16"), CPU_AVX2 | CPU_AVX512);
+    assert_int_equal(cpu_mask(all, "-avx2"), 0);
+    assert_int_equal(cpu_mask(all, "-sse9"), -1);
+    cpu_features_text(CPU_AVX2 | CPU_AVX512, text, sizeof text);
+    assert_string_equal(text, "avx2 avx512");
+    cpu_features_text(0, text, sizeof text);
+    assert_string_equal(text, "scalar");
+}
+
+static void test_this_machine(void **state)
+{
+    struct cpu_facts f;
+    (void)state;
+    cpu_facts(&f);
+    assert_true(f.n_logical >= 1 && f.n_physical >= 1 && f.n_physical <= f.n_logical);
+    assert_true(f.n_threads >= 1 && f.n_threads <= f.n_logical);
+    assert_true(cpu_peak_rss_bytes() >= cpu_rss_bytes() / 2 && cpu_rss_bytes() > 0);
+}
+
+/* ---- options -------------------------------------------------------------------------------------- */
+
+static void test_options(void **state)
+{
+    bool flag = false, help;
+    int n = 1, n_words;
+    float x = 0;
+    const char *s = NULL, *words[2];
+    const struct opt options[] = {
+        {"-f, --flag", NULL, OPT_FLAG, &flag, 0, 0, "a flag"},
+        {"-n, --number", "N", OPT_INT, &n, -1, 10, "a number"},
+        {"--share", "X", OPT_FLOAT, &x, 0, 1, "a share"},
+        {"-s", "TEXT", OPT_STRING, &s, 0, 0, "a text"},
+    };
+    const struct opt_command c = {"test", "A test.", options, 4, NULL};
+    char *good[] = {"a", "-n", "-1", "--share=0.5", "-f", "-s", "--x", "--", "-b"};
+    const struct {
+        char *words[3];
+        int n;
+        const char *says;
+    } bad[] = {
+        {{"--numbr", "2"}, 2, "did you mean '--number'?"}, {{"-n"}, 1, "needs a value"},
+        {{"-n", "11"}, 2, "between -1 and 10"},            {{"-n", "1x"}, 2, "a number is expected"},
+        {{"--flag=1"}, 1, "takes no value"},               {{"--share", "nan"}, 2, "between 0 and 1"},
+        {{"a", "b", "c"}, 3, "one word too many"},
+    };
+    struct buf page = {0};
+    (void)state;
+    assert_int_equal(opt_parse(&c, 9, good, words, 2, &n_words, &help, &err), 0);
+    assert_true(flag && n == -1 && x == 0.5f && n_words == 2 && !help);
+    assert_string_equal(s, "--x");
+    assert_string_equal(words[1], "-b");
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char *args[3] = {bad[i].words[0], bad[i].words[1], bad[i].words[2]};
+        assert_int_equal(opt_parse(&c, bad[i].n, args, words, 2, &n_words, &help, &err), REDLINE_ARG);
+        if (!strstr(err.message, bad[i].says)) fail_msg("'%s' does not say '%s'", err.message, bad[i].says);
+    }
+    assert_int_equal(opt_help(&c, &page, &err), 0);
+    assert_non_null(strstr(page.p, "--share X"));
+    buf_free(&page);
+}
+
+static void test_small_parts(void **state)
+{
+    struct rng a, b;
+    struct buf text = {0};
+    struct redline_err e;
+    char full[400];
+    (void)state;
+    rng_seed(&a, 1);
+    rng_seed(&b, 1);
+    for (int i = 0; i < 1000; i++) {
+        assert_int_equal(rng_next(&a), rng_next(&b));
+        assert_true(rng_below(&a, 7) < 7);
+        rng_below(&b, 7);
+        double u = rng_uniform(&a);
+        assert_true(u >= 0 && u < 1);
+        rng_uniform(&b);
+    }
+    assert_int_equal(buf_printf(&text, &e, "%d-%s", 5, "x"), 0);
+    assert_string_equal(text.p, "5-x");
+    buf_free(&text);
+    memset(full, 'a', sizeof full); /* a message that is cut amid a code point */
+    memcpy(full + 358, "\xe2\x82\xac", 4);
+    err_set(&e, REDLINE_ARG, "%s", full);
+    assert_int_equal(strlen(e.message), 358);
+}
+
+static int make_folder(void **state)
+{
+    (void)state;
+    return scratch_make();
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    scratch_remove();
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_team_in_step),
+        cmocka_unit_test(test_team_barrier_time),
+        cmocka_unit_test(test_team_sleeps_between_runs),
+        cmocka_unit_test(test_team_ranges),
+        cmocka_unit_test(test_team_refused),
+        cmocka_unit_test(test_quota),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_features),
+        cmocka_unit_test(test_this_machine),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_small_parts),
+    };
+    return cmocka_run_group_tests_name("base", tests, make_folder, remove_folder);
+}

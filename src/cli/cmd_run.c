@@ -103,12 +103,12 @@ static int choose_context(struct run *r, struct redline_err *err)
     size_t n;
     struct redline_engine_params probe = {.n_ctx = 1};
     struct redline_plan plan;
+    TRY(redline_plan(r->model, &probe, &plan, err)); /* first of all, can this model be run? */
     TRY(redline_tokenize(r->model, r->text.p, r->text.n, REDLINE_ADD_SPECIAL | REDLINE_PARSE_SPECIAL, &ids,
                          &n, err));
     redline_free(ids);
     if (n == 0) return err_set(err, REDLINE_ARG, "the prompt is empty");
     if (r->n_ctx) return 0;
-    TRY(redline_plan(r->model, &probe, &plan, err));
     size_t need = r->n_predict < 0 ? MAX((size_t)plan.n_ctx_train, n + 1) : n + (size_t)r->n_predict;
     if (need > (size_t)1 << 28) return err_set(err, REDLINE_ARG, "a context of %zu tokens", need);
     r->n_ctx = (int)need;

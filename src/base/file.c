@@ -71,12 +71,19 @@ void file_unmap(struct file_map *map)
     *map = (struct file_map){0};
 }
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22 /* Linux 5.14; older kernels say EINVAL */
+#endif
+
 void file_map_prefetch(const struct file_map *map,
                        void (*progress)(void *user, size_t done, size_t total), void *user)
 {
+    bool waits = true;
     for (size_t at = 0; at < map->bytes;) {
         size_t n = MIN(map->bytes - at, (size_t)PREFETCH_PIECE);
-        madvise((char *)(uintptr_t)map->data + at, n, MADV_WILLNEED);
+        char *piece = (char *)(uintptr_t)map->data + at;
+        waits = waits && madvise(piece, n, MADV_POPULATE_READ) == 0;
+        if (!waits) madvise(piece, n, MADV_WILLNEED);
         at += n;
         if (progress) progress(user, at, map->bytes);
     }

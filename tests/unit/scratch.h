@@ -47,4 +47,18 @@ static inline void scratch_remove(void)
     rmdir(scratch_folder);
 }
 
+/* The same as set-up and tear-down of a group of cmocka tests. */
+static inline int scratch_setup(void **state)
+{
+    (void)state;
+    return scratch_make();
+}
+
+static inline int scratch_teardown(void **state)
+{
+    (void)state;
+    scratch_remove();
+    return 0;
+}
+
 #endif

@@ -308,19 +308,6 @@ static void test_small_parts(void **state)
     assert_int_equal(strlen(e.message), 358);
 }
 
-static int make_folder(void **state)
-{
-    (void)state;
-    return scratch_make();
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    scratch_remove();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -336,5 +323,5 @@ int main(void)
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_small_parts),
     };
-    return cmocka_run_group_tests_name("base", tests, make_folder, remove_folder);
+    return cmocka_run_group_tests_name("base", tests, scratch_setup, scratch_teardown);
 }

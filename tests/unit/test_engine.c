@@ -259,19 +259,6 @@ static void test_every_refusal_of_the_system(void **state)
     assert_int_equal(live(SCRATCH("tiny.gguf")), 0);
 }
 
-static int make_folder(void **state)
-{
-    (void)state;
-    return scratch_make();
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    scratch_remove();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,5 +270,5 @@ int main(void)
         cmocka_unit_test(test_plan),
         cmocka_unit_test(test_every_refusal_of_the_system),
     };
-    return cmocka_run_group_tests_name("engine", tests, make_folder, remove_folder);
+    return cmocka_run_group_tests_name("engine", tests, scratch_setup, scratch_teardown);
 }

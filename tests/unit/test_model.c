@@ -321,19 +321,6 @@ static void test_wrong_input(void **state)
     unload(&l);
 }
 
-static int make_folder(void **state)
-{
-    (void)state;
-    return scratch_make();
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    scratch_remove();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -346,5 +333,5 @@ int main(void)
         cmocka_unit_test(test_every_type),
         cmocka_unit_test(test_wrong_input),
     };
-    return cmocka_run_group_tests_name("model", tests, make_folder, remove_folder);
+    return cmocka_run_group_tests_name("model", tests, scratch_setup, scratch_teardown);
 }

@@ -23,7 +23,7 @@ run: build
 
 # All tests: as they are, and under address and undefined-behaviour sanitizers.
 test: check asan
-	@awk '/^[0-9]+\/[0-9]+ Test: /{program = $$3} /^Test Skipped/{print "Skipped: " program} \
+	@awk '/^[0-9]+\/[0-9]+ Test: /{program = $$3} / is not set: /{print "Skipped: " program ": " $$0} \
 		/^\[  SKIPPED \] [a-z0-9_]+$$/ && !said[program $$4]++ {print "Skipped: " program ": " $$4}' \
 		build/Testing/Temporary/LastTest.log
 ifndef REDLINE_TEST_DATA

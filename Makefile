@@ -1,6 +1,7 @@
 # A thin front for CMake: `make run` and `make test` do all that a fresh machine needs.
 
 FUZZ_RUNS ?= 10000000
+STRESS_SECONDS ?= 600
 JOBS := $(shell nproc 2>/dev/null || echo 2)
 # A newer compiler's new warning shall not stop a user's build; in CI it shall.
 WERROR := $(if $(filter true,$(CI)),ON,OFF)
@@ -12,7 +13,7 @@ $(error In CI, REDLINE_TEST_DATA must name the folder of reference data)
 endif
 endif
 
-.PHONY: build run test check asan tsan fuzz kcheck tidy format setup clean
+.PHONY: build run test check asan tsan stress fuzz kcheck tidy format setup clean
 
 build: setup
 	@cmake --preset release -DREDLINE_WERROR=$(WERROR) >/dev/null
@@ -42,7 +43,14 @@ asan: setup
 tsan: setup
 	@cmake --preset tsan >/dev/null
 	@cmake --build build-tsan -j $(JOBS)
-	ctest --test-dir build-tsan --output-on-failure -R 'test_base|test_model|test_engine'
+	ctest --test-dir build-tsan --output-on-failure -R 'test_base|test_model|test_engine|test_requests'
+
+# Many requests at once, over and over, under the thread sanitizer and then under the address sanitizer.
+stress: setup
+	@cmake --preset tsan >/dev/null && cmake --build build-tsan -j $(JOBS) --target test_requests
+	@cmake --preset asan >/dev/null && cmake --build build-asan -j $(JOBS) --target test_requests
+	REDLINE_STRESS_SECONDS=$(STRESS_SECONDS) build-tsan/tests/test_requests
+	REDLINE_STRESS_SECONDS=$(STRESS_SECONDS) ASAN_OPTIONS=detect_leaks=1 build-asan/tests/test_requests
 
 # Needs clang with its fuzzer runtime; works on a copy of the corpus.
 fuzz: setup

@@ -1,17 +1,22 @@
 /* redline.h - the product's boundary: everything a program needs to run language models.
  *
  *     struct redline_model *model;                  a file: its facts and its tokenizer
- *     struct redline_engine *engine;                the model placed in memory, ready to run
+ *     struct redline_engine *engine;                the model placed in memory, with its own thread
+ *     struct redline_job *job;                      one request in progress
  *     redline_model_open(&model, "model.gguf", &err);
  *     redline_engine_open(&engine, model, &params, &err);
- *     redline_generate(engine, &request, &err);     events arrive while it runs
+ *     redline_submit(&job, engine, &request, &err);
+ *     while (redline_next(job, &event, &err) == 0 && event.kind != REDLINE_EVENT_DONE) ...
+ *     redline_job_free(&job);
  *     redline_engine_close(&engine);
  *     redline_model_close(&model);
  *
  * Every function that can fail returns 0 or a negative enum redline_status and writes one sentence to
  * *err.  Options structs are used zeroed: 0 and NULL mean the default.  Nobody sees a tensor here.
  *
- * Threads: a model may be read by several threads at once; an engine is used by one at a time. */
+ * Threads: models and engines may be used by any number of threads at once, a job by one at a time
+ * (but redline_cancel() may come from anywhere).  Text is cut into tokens, and tokens are made into
+ * text, on the caller's thread; everything else happens on the engine's. */
 #ifndef REDLINE_H
 #define REDLINE_H
 
@@ -53,76 +58,127 @@ int redline_piece(const struct redline_model *model, int32_t id, bool special, c
 
 void redline_free(void *p);
 
+/* ---- chat templates -------------------------------------------------------------------------- */
+
+struct redline_message {
+    const char *role; /* "system", "user", "assistant" */
+    const char *text;
+};
+
+/* The conversation as the text that the model was trained on, by the template in its file; with
+ * `answer`, it ends where the assistant's next answer begins.  *text is the caller's to redline_free();
+ * submit it with the tokens' names parsed, as redline_submit() does.  REDLINE_SUPPORT when the file has
+ * no template, or one that is not known: known are ChatML and templates that say the same. */
+int redline_chat_text(const struct redline_model *model, const struct redline_message *messages,
+                      size_t n_messages, bool answer, char **text, size_t *n_bytes,
+                      struct redline_err *err);
+
 /* ---- events --------------------------------------------------------------------------------- */
 
 enum redline_event_kind {
-    REDLINE_EVENT_LOADING,  /* load: bytes read so far */
-    REDLINE_EVENT_LOADED,   /* load: the engine is ready */
-    REDLINE_EVENT_PREFILL,  /* prefill: another part of the prompt is done */
-    REDLINE_EVENT_TOKEN,    /* token: one was chosen */
-    REDLINE_EVENT_DONE,     /* done: the request has ended */
-    REDLINE_EVENT_WARNING,  /* warning: something the user would want to know */
+    REDLINE_EVENT_LOADING,   /* load: bytes read so far */
+    REDLINE_EVENT_LOADED,    /* load: the engine is ready */
+    REDLINE_EVENT_STARTED,   /* started: the request left the queue */
+    REDLINE_EVENT_PREFILL,   /* prefill: another part of the prompt is done */
+    REDLINE_EVENT_TOKEN,     /* token: one was chosen, or scored */
+    REDLINE_EVENT_EMBEDDING, /* embedding: the vector is there */
+    REDLINE_EVENT_DONE,      /* done: the request has ended */
+    REDLINE_EVENT_FAILED,    /* sentence: the request has ended with an error (engine's listener only) */
+    REDLINE_EVENT_WARNING,   /* sentence: something the user would want to know */
 };
 
 enum redline_stop {
-    REDLINE_STOP_LENGTH,  /* n_predict tokens were generated */
+    REDLINE_STOP_LENGTH,  /* n_predict tokens were generated, or all that was given is done */
     REDLINE_STOP_END,     /* the model chose an end token */
     REDLINE_STOP_CONTEXT, /* the context is full */
-    REDLINE_STOP_CANCEL,  /* the listener asked for it */
+    REDLINE_STOP_CANCEL,  /* redline_cancel() */
 };
 
 struct redline_event {
     enum redline_event_kind kind;
+    uint64_t job;     /* serial number of the request, from 1; 0: the engine itself */
+    uint64_t time_ns; /* when it happened, on the system's monotonic clock */
     union {
         struct {
             uint64_t done_bytes, total_bytes;
             uint64_t load_ns; /* since redline_engine_open() was called */
         } load;
         struct {
+            uint64_t queued_ns; /* since redline_submit() */
+            size_t n_prompt;    /* tokens */
+            size_t n_cached;    /* of them still in the session's cache */
+        } started;
+        struct {
             size_t n_done, n_total; /* prompt tokens */
         } prefill;
         struct {
             int32_t id;
-            const char *text; /* whole code points, maybe none yet; valid during the call */
-            size_t n_bytes;
             float logprob;    /* natural logarithm of its probability at temperature 1, before any
-                                 truncation or penalty */
+                                 truncation or penalty; NAN unless the request asked for it */
+            const char *text; /* whole code points, maybe none yet; valid until the next call for this job.
+                                 NULL in what the engine's listener sees */
+            size_t n_bytes;
         } token;
         struct {
+            const float *vector; /* [n], valid as long as the job */
+            size_t n;
+        } embedding;
+        struct {
             enum redline_stop stop;
-            size_t n_prompt, n_generated;
-            uint64_t prefill_ns; /* until the logits of the last prompt token */
+            size_t n_prompt, n_cached, n_generated;
+            uint64_t queued_ns;  /* from redline_submit() until it started */
+            uint64_t prefill_ns; /* from there until the logits of the last prompt token */
             uint64_t decode_ns;  /* from there to the last token; n_decoded forward passes */
             size_t n_decoded;
         } done;
-        const char *warning;
+        const char *sentence;
     };
 };
-
-/* A non-zero return asks the engine to stop at the next token. */
-typedef int redline_listener(void *user, const struct redline_event *event);
 
 /* ---- engine --------------------------------------------------------------------------------- */
 
 struct redline_engine;
 
+/* Sees all events of an engine: while loading on the thread that opens it, later on the engine's own,
+ * which waits for it; so it must be quick, and must not call the engine. */
+typedef void redline_listener(void *user, const struct redline_event *event);
+
 struct redline_engine_params {
     int n_threads;      /* 0: as many as there are cores that this process may use */
     int n_ctx;          /* tokens of the longest sequence; required */
+    int n_seqs;         /* requests that run at the same time, and sessions that rest in the cache; 0: 1 */
+    int n_cache;        /* tokens of all sequences together; 0: n_seqs times n_ctx */
     int n_ubatch;       /* most tokens of one forward pass; 0: 512 */
-    int n_outputs;      /* most logits rows of one forward pass; 0: 1 */
+    int n_outputs;      /* most logits rows of one forward pass; 0: n_seqs or 16, the larger */
+    int n_queue;        /* most requests that wait; 0: 256 */
     const char *type_k; /* "f16" or "f32"; NULL: f16 */
     const char *type_v;
     bool exact;         /* float32 activations in every product */
-    redline_listener *listener; /* of loading; may be NULL */
+    redline_listener *listener; /* may be NULL */
     void *user;
 };
 
-/* Plans, refuses a plan that does not fit (REDLINE_MEMORY, with the numbers), and loads. The model must
- * outlive the engine. */
+/* Plans, refuses a plan that does not fit (REDLINE_MEMORY, with the numbers), loads, and starts the
+ * engine's thread. The model must outlive the engine. */
 int  redline_engine_open(struct redline_engine **out, const struct redline_model *model,
                          const struct redline_engine_params *params, struct redline_err *err);
-void redline_engine_close(struct redline_engine **engine); /* accepts NULL and a pointer to NULL */
+
+/* Cancels what still runs.  Jobs and sessions must be freed before.  Accepts NULL, a pointer to NULL. */
+void redline_engine_close(struct redline_engine **engine);
+
+/* Numbers in a row of logits. */
+size_t redline_n_vocab(const struct redline_engine *engine);
+
+/* ---- sessions ------------------------------------------------------------------------------- */
+
+/* A conversation.  Each request still brings all of its tokens; what the session's last request left in
+ * the cache and this one begins with is not computed again.  The cache gives way to other requests when
+ * it must, the session longest at rest first: then only time is lost. */
+struct redline_session;
+
+int  redline_session_new(struct redline_session **out, struct redline_engine *engine,
+                         struct redline_err *err);
+void redline_session_free(struct redline_session **session); /* after its jobs; accepts a pointer to NULL */
 
 /* ---- requests ------------------------------------------------------------------------------- */
 
@@ -140,26 +196,60 @@ struct redline_sampling {
 /* temperature 0.8, top_k 40, top_p 0.95, min_p 0.05: what llama.cpp's users are used to. */
 struct redline_sampling redline_sampling_default(void);
 
+enum redline_kind {
+    REDLINE_GENERATE, /* TOKEN events: the continuation */
+    REDLINE_EMBED,    /* one EMBEDDING event: a vector of the model's width, of length 1 */
+    REDLINE_SCORE,    /* TOKEN events: each given token but the first, with its log-probability */
+};
+
+enum redline_pooling { /* from the states of all tokens to one vector */
+    REDLINE_POOL_DEFAULT, /* what the file says; LAST when it says nothing */
+    REDLINE_POOL_MEAN,
+    REDLINE_POOL_FIRST,
+    REDLINE_POOL_LAST,
+};
+
 struct redline_request {
-    const char *text;      /* the prompt as raw text; or NULL and ids */
+    enum redline_kind kind;
+    struct redline_session *session; /* NULL: an empty context that is forgotten at the end */
+    const char *text;      /* the prompt as raw text, which gets the model's special tokens; or NULL and */
     size_t n_bytes;
-    const int32_t *ids;
+    const int32_t *ids;    /* tokens as they are */
     size_t n_ids;
     int n_predict;         /* most tokens to generate; -1: until the end or a full context */
     bool ignore_end;       /* go on after an end token */
+    bool logprobs;         /* of generated tokens; costs a pass over the vocabulary for each */
     struct redline_sampling sampling;
-    redline_listener *listener;
-    void *user;
+    enum redline_pooling pooling;
+    float *logits;         /* SCORE: room for [n_ids, n_vocab] raw logits, filled until DONE; may be NULL */
 };
 
-/* Runs one request from an empty context to its end.  Text gets the model's special tokens. */
-int redline_generate(struct redline_engine *engine, const struct redline_request *request,
-                     struct redline_err *err);
+/* One request on its way: in the queue, running, or done. */
+struct redline_job;
 
-/* Feeds ids from position 0 and hands over the logits after each: rows of n_vocab float32. */
-int redline_logits(struct redline_engine *engine, const int32_t *ids, size_t n_ids,
-                   int (*row)(void *user, const float *logits, size_t n_vocab, struct redline_err *err),
-                   void *user, struct redline_err *err);
+/* Checks the request, cuts its text into tokens and queues it; nothing of *request is needed afterwards
+ * but session and logits.  REDLINE_ARG: an empty or too long prompt, an impossible setting;
+ * REDLINE_BUSY: the queue is full, or the session's last request still runs. */
+int redline_submit(struct redline_job **out, struct redline_engine *engine,
+                   const struct redline_request *request, struct redline_err *err);
+
+/* Waits for the job's next event.  After DONE, DONE again.  A job that failed returns the reason. */
+int redline_next(struct redline_job *job, struct redline_event *event, struct redline_err *err);
+
+/* Waits for the end; *event is DONE.  Cheaper than following every token. */
+int redline_wait(struct redline_job *job, struct redline_event *event, struct redline_err *err);
+
+/* What the events so far have brought: generated text, zero-terminated (after redline_wait(): all of
+ * it); ids; log-probabilities, NAN where none was asked for.  Borrowed from the job. */
+const char    *redline_job_text(const struct redline_job *job);
+const int32_t *redline_job_ids(const struct redline_job *job, size_t *n);
+const float   *redline_job_logprobs(const struct redline_job *job, size_t *n);
+
+/* Asks the engine to stop at the next token; the job then ends with DONE.  Only sets a flag: may be
+ * called by any thread, and in a signal handler. */
+void redline_cancel(struct redline_job *job);
+
+void redline_job_free(struct redline_job **job); /* cancels first; accepts NULL and a pointer to NULL */
 
 #ifdef __cplusplus
 }

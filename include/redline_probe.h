@@ -48,7 +48,7 @@ int redline_tensor_at(struct redline_model *model, uint64_t i, struct redline_te
 
 struct redline_plan {
     const char *device;        /* "cpu" */
-    int n_threads, n_ctx, n_ubatch, n_layers;
+    int n_threads, n_ctx, n_seqs, n_ubatch, n_layers;
     const char *type_k, *type_v;
     uint64_t weight_bytes;     /* used tensors, mapped from the file */
     uint64_t unused_bytes;     /* tensors that nothing reads: never loaded */
@@ -91,8 +91,8 @@ struct redline_engine_facts {
 };
 void redline_engine_facts(const struct redline_engine *engine, struct redline_engine_facts *out);
 
-/* Reads memory far larger than the caches with the engine's threads; the best of three passes, in bytes
- * per second.  Takes some 0.2 s, and memory: read the peak before. */
+/* Reads memory far larger than the caches with the engine's threads, between two steps; the best of five
+ * passes, in bytes per second.  Takes some 0.2 s, and memory: read the peak before. */
 int redline_measure_bandwidth(struct redline_engine *engine, double *bytes_per_second,
                               struct redline_err *err);
 

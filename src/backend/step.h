@@ -60,6 +60,8 @@ struct step_batch {
     int max_pages;
     int n_outputs;
     const int32_t *outputs;  /* [n_outputs] tokens whose logits are wanted, ascending */
+    int n_states;
+    const int32_t *states;   /* [n_states] tokens whose final states are wanted, ascending */
     const float *cs;         /* [T, n_rot / 2, 2] cosine and sine of each rotary angle */
 };
 
@@ -121,7 +123,15 @@ struct op_head { /* logits of the tokens that want them */
     float *logits;     /* [n_outputs, V] */
 };
 
-enum op_kind { OP_EMBED, OP_QKV, OP_ATTEND, OP_PROJECT, OP_GLU, OP_MOE, OP_HEAD, OP_COUNT };
+struct op_states { /* the normed residual stream of the tokens that want it: what embeddings are made of */
+    const float *x;    /* [T, D] */
+    int width;         /* D */
+    const float *norm; /* [D] */
+    float eps;
+    float *out;        /* [n_states, D] */
+};
+
+enum op_kind { OP_EMBED, OP_QKV, OP_ATTEND, OP_PROJECT, OP_GLU, OP_MOE, OP_HEAD, OP_STATES, OP_COUNT };
 
 struct op {
     enum op_kind kind;
@@ -134,6 +144,7 @@ struct op {
         struct op_glu glu;
         struct op_moe moe;
         struct op_head head;
+        struct op_states states;
     };
 };
 

@@ -4,6 +4,7 @@
 #include "base.h"
 #include "cmd.h"
 #include "file.h"
+#include "mem.h"
 
 enum { ROWS_PER_PASS = 64 };
 
@@ -11,19 +12,16 @@ struct logits {
     const char *model_path, *tokens, *tokens_file, *out_path, *type_k, *type_v;
     int n_threads, n_ubatch;
     bool exact;
-    struct buf rows; /* everything that was computed; written at once, so that no half file stays */
+    float *rows;     /* [n_ids, V]; written at once, so that no half file stays */
+    size_t rows_bytes;
 };
-
-static int keep_row(void *user, const float *logits, size_t n_vocab, struct redline_err *err)
-{
-    struct logits *l = user;
-    return buf_append(&l->rows, logits, n_vocab * sizeof *logits, err);
-}
 
 static int compute(struct logits *l, const struct redline_model *model, const int32_t *ids, size_t n,
                    struct redline_err *err)
 {
     struct redline_engine *engine;
+    struct redline_job *job = NULL;
+    struct redline_event done;
     struct redline_engine_params params = {.n_threads = l->n_threads,
                                            .n_ctx = (int)MIN(n, (size_t)1 << 28),
                                            .n_ubatch = l->n_ubatch ? l->n_ubatch : ROWS_PER_PASS,
@@ -32,7 +30,14 @@ static int compute(struct logits *l, const struct redline_model *model, const in
                                            .type_v = l->type_v,
                                            .exact = l->exact};
     TRY(redline_engine_open(&engine, model, &params, err));
-    int status = redline_logits(engine, ids, n, keep_row, l, err);
+    size_t n_vocab = redline_n_vocab(engine);
+    l->rows_bytes = n * n_vocab * sizeof(float);
+    l->rows = mem_new(n * n_vocab, sizeof(float));
+    struct redline_request request = {.kind = REDLINE_SCORE, .ids = ids, .n_ids = n, .logits = l->rows};
+    int status = l->rows ? redline_submit(&job, engine, &request, err)
+                         : err_memory(err, l->rows_bytes, "the logits");
+    if (!status) status = redline_wait(job, &done, err);
+    redline_job_free(&job);
     redline_engine_close(&engine);
     return status;
 }
@@ -59,8 +64,8 @@ static int run_all(struct logits *l, const char *const *words, int n_words,
     if (!status) status = compute(l, *model, ids, n, err);
     redline_free(ids);
     if (status) return status;
-    if (strcmp(l->out_path, "-") != 0) return file_write(l->out_path, l->rows.p, l->rows.n, err);
-    TRY(cmd_write(l->rows.p, l->rows.n, err));
+    if (strcmp(l->out_path, "-") != 0) return file_write(l->out_path, l->rows, l->rows_bytes, err);
+    TRY(cmd_write(l->rows, l->rows_bytes, err));
     return cmd_flush(err);
 }
 
@@ -90,6 +95,6 @@ int cmd_logits(int argc, char **argv)
     if (!cmd_parse(&command, argc, argv, words, 1, &n_words, &exit_code)) return exit_code;
     int status = run_all(&l, words, n_words, &model, &err);
     redline_model_close(&model);
-    buf_free(&l.rows);
+    mem_free(l.rows);
     return status ? cmd_fail(&err) : EXIT_FINE;
 }

@@ -32,12 +32,14 @@ struct run {
     struct redline_err write_err;
 };
 
-static volatile sig_atomic_t interrupted;
+static struct redline_job *volatile running;
 
 static void on_interrupt(int signal_number)
 {
     (void)signal_number;
-    interrupted = 1;
+    struct redline_job *job = running;
+    if (!job) _exit(128 + signal_number);
+    redline_cancel(job);
 }
 
 static void clear_progress(struct run *r)
@@ -62,7 +64,7 @@ static void keep_text(struct run *r, const char *text, size_t n)
     if (!r->write_status && !r->json) r->write_status = cmd_flush(&r->write_err);
 }
 
-static int on_event(void *user, const struct redline_event *event)
+static void on_load(void *user, const struct redline_event *event)
 {
     struct run *r = user;
     switch (event->kind) {
@@ -71,21 +73,28 @@ static int on_event(void *user, const struct redline_event *event)
             show_progress(r, "loading", (double)event->load.done_bytes / (double)event->load.total_bytes);
         break;
     case REDLINE_EVENT_LOADED: clear_progress(r); break;
-    case REDLINE_EVENT_PREFILL:
-        if (event->prefill.n_done < event->prefill.n_total)
-            show_progress(r, "reading the prompt",
-                          (double)event->prefill.n_done / (double)event->prefill.n_total);
-        else
-            clear_progress(r);
-        break;
-    case REDLINE_EVENT_TOKEN: keep_text(r, event->token.text, event->token.n_bytes); break;
-    case REDLINE_EVENT_DONE: r->done = *event; break;
     case REDLINE_EVENT_WARNING:
         clear_progress(r);
-        fprintf(stderr, "redline: warning: %s\n", event->warning);
+        fprintf(stderr, "redline: warning: %s\n", event->sentence);
         break;
+    default: break;
     }
-    return interrupted || r->write_status;
+}
+
+/* Follows the job to its end. */
+static int follow(struct run *r, struct redline_job *job, struct redline_err *err)
+{
+    do {
+        TRY(redline_next(job, &r->done, err));
+        if (r->done.kind == REDLINE_EVENT_PREFILL && r->done.prefill.n_done < r->done.prefill.n_total)
+            show_progress(r, "reading the prompt",
+                          (double)r->done.prefill.n_done / (double)r->done.prefill.n_total);
+        else
+            clear_progress(r);
+        if (r->done.kind == REDLINE_EVENT_TOKEN) keep_text(r, r->done.token.text, r->done.token.n_bytes);
+        if (r->write_status) redline_cancel(job);
+    } while (r->done.kind != REDLINE_EVENT_DONE);
+    return 0;
 }
 
 static int read_prompt(struct run *r, struct redline_err *err)
@@ -188,19 +197,23 @@ static int generate(struct run *r, struct redline_err *err)
                                            .type_k = r->type_k,
                                            .type_v = r->type_v,
                                            .exact = r->exact,
-                                           .listener = on_event,
+                                           .listener = on_load,
                                            .user = r};
     struct redline_request request = {.text = r->text.p,
                                       .n_bytes = r->text.n,
                                       .n_predict = r->n_predict,
                                       .ignore_end = r->ignore_end,
-                                      .sampling = r->sampling,
-                                      .listener = on_event,
-                                      .user = r};
+                                      .sampling = r->sampling};
+    struct redline_job *job;
     TRY(redline_engine_open(&r->engine, r->model, &params, err));
     if (!r->no_prompt && !r->json) keep_text(r, r->text.p, r->text.n);
-    TRY(redline_generate(r->engine, &request, err));
+    TRY(redline_submit(&job, r->engine, &request, err));
+    running = job;
+    int status = follow(r, job, err);
+    running = NULL;
+    redline_job_free(&job);
     clear_progress(r);
+    if (status) return status;
     if (!r->json) keep_text(r, "\n", 1);
     if (r->write_status) {
         if (err) *err = r->write_err;

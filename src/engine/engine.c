@@ -7,33 +7,65 @@
 #include "base.h"
 #include "clock.h"
 #include "file.h"
+#include "job.h"
 #include "mem.h"
 
 struct loading { /* progress of one load, over all of its files */
-    const struct redline_engine_params *params;
+    const struct redline_engine *engine;
     uint64_t start_ns, before, total;
 };
 
 static void report_progress(void *user, size_t done, size_t total)
 {
     struct loading *l = user;
+    uint64_t now = clock_ns();
     (void)total;
-    if (!l->params->listener) return;
     struct redline_event event = {.kind = REDLINE_EVENT_LOADING,
-                                  .load = {l->before + done, l->total, clock_ns() - l->start_ns}};
-    l->params->listener(l->params->user, &event);
+                                  .time_ns = now,
+                                  .load = {l->before + done, l->total, now - l->start_ns}};
+    engine_emit(l->engine, &event);
 }
 
 /* Brings the file into the page cache, so that the first token does not wait for the disk. */
-static void read_ahead(const struct gguf *g, const struct redline_engine_params *params, uint64_t start)
+static void read_ahead(const struct redline_engine *e, uint64_t start)
 {
-    struct loading l = {.params = params, .start_ns = start};
+    const struct gguf *g = e->source->gguf;
+    struct loading l = {.engine = e, .start_ns = start};
     for (uint32_t i = 0; i < g->n_files; i++) l.total += g->files[i].bytes;
     for (uint32_t i = 0; i < g->n_files; i++) {
         struct file_map map = {g->files[i].data, (size_t)g->files[i].bytes};
         file_map_prefetch(&map, report_progress, &l);
         l.before += g->files[i].bytes;
     }
+}
+
+/* What the engine's thread works with, for n_seqs that run and n_queue that wait. */
+static int make_lists(struct redline_engine *e, int n_seqs, int n_queue, struct redline_err *err)
+{
+    size_t n_jobs = (size_t)n_seqs + (size_t)n_queue, n_vocab = (size_t)e->model->h.n_vocab;
+    e->n_queue = n_queue;
+    e->jobs = mem_new(n_jobs, sizeof(struct redline_job *));
+    e->sched_jobs = mem_new(n_jobs, sizeof *e->sched_jobs);
+    e->sched.n_feed = mem_new(n_jobs, sizeof *e->sched.n_feed);
+    e->sched.evict = mem_new((size_t)n_seqs, sizeof *e->sched.evict);
+    e->sched_rests = mem_new((size_t)n_seqs, sizeof *e->sched_rests);
+    e->rests = mem_new((size_t)n_seqs, sizeof(struct redline_session *));
+    e->seq_used = mem_new((size_t)n_seqs, sizeof *e->seq_used);
+    e->candidates = mem_new(n_vocab, sizeof *e->candidates);
+    if (e->jobs && e->sched_jobs && e->sched.n_feed && e->sched.evict && e->sched_rests && e->rests &&
+        e->seq_used && e->candidates)
+        return 0;
+    return err_memory(err, n_vocab * sizeof *e->candidates, "the engine's lists");
+}
+
+static void warn_of_context(const struct redline_engine *e)
+{
+    char text[160];
+    struct redline_event event = {.kind = REDLINE_EVENT_WARNING, .time_ns = clock_ns(), .sentence = text};
+    if (e->plan.n_ctx <= e->plan.n_ctx_train) return;
+    snprintf(text, sizeof text, "the model was trained for %d tokens, beyond them it may fail; the context is %d",
+             e->plan.n_ctx_train, e->plan.n_ctx);
+    engine_emit(e, &event);
 }
 
 static int fill_engine(struct redline_engine *e, const struct redline_engine_params *params,
@@ -48,8 +80,10 @@ static int fill_engine(struct redline_engine *e, const struct redline_engine_par
     cpu_features_text(cpu_features(), e->features, sizeof e->features);
     TRY(backend_cpu.open(&e->backend, &p.backend, err));
     TRY(model_open(&e->model, e->source->gguf, e->backend, &p.model, err));
-    read_ahead(e->source->gguf, params, start);
-    return 0;
+    TRY(make_lists(e, p.model.n_seqs, p.n_queue, err));
+    read_ahead(e, start);
+    e->load_ns = clock_ns() - start;
+    return engine_start(e, err);
 }
 
 int redline_engine_open(struct redline_engine **out, const struct redline_model *model,
@@ -60,19 +94,22 @@ int redline_engine_open(struct redline_engine **out, const struct redline_model 
     *out = NULL;
     if (!e) return err_memory(err, sizeof *e, "an engine");
     e->source = model;
+    e->listener = params->listener;
+    e->user = params->user;
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_cond_init(&e->work, NULL);
+    pthread_cond_init(&e->called, NULL);
     int status = fill_engine(e, params, start, err);
     if (status) {
         redline_engine_close(&e);
         return status;
     }
-    e->load_ns = clock_ns() - start;
+    warn_of_context(e);
+    struct redline_event event = {.kind = REDLINE_EVENT_LOADED,
+                                  .time_ns = clock_ns(),
+                                  .load = {e->plan.weight_bytes, e->plan.weight_bytes, e->load_ns}};
+    engine_emit(e, &event);
     *out = e;
-    if (params->listener) {
-        struct redline_event event = {
-            .kind = REDLINE_EVENT_LOADED,
-            .load = {e->plan.weight_bytes, e->plan.weight_bytes, e->load_ns}};
-        params->listener(params->user, &event);
-    }
     return 0;
 }
 
@@ -80,10 +117,27 @@ void redline_engine_close(struct redline_engine **engine)
 {
     struct redline_engine *e = engine ? *engine : NULL;
     if (!e) return;
+    engine_stop(e);
     model_close(&e->model);
     if (e->backend) e->backend->ops->close(&e->backend);
+    pthread_cond_destroy(&e->called);
+    pthread_cond_destroy(&e->work);
+    pthread_mutex_destroy(&e->lock);
+    mem_free(e->jobs);
+    mem_free(e->sched_jobs);
+    mem_free(e->sched.n_feed);
+    mem_free(e->sched.evict);
+    mem_free(e->sched_rests);
+    mem_free(e->rests);
+    mem_free(e->seq_used);
+    mem_free(e->candidates);
     mem_free(e);
     *engine = NULL;
+}
+
+size_t redline_n_vocab(const struct redline_engine *e)
+{
+    return (size_t)e->model->h.n_vocab;
 }
 
 /* The weight type with the most bytes: the one whose kernel decides the speed. */
@@ -114,17 +168,28 @@ void redline_engine_facts(const struct redline_engine *e, struct redline_engine_
     };
 }
 
+struct reading { /* of a block of memory, by the backend */
+    void *p;
+    size_t bytes;
+    uint64_t best_ns;
+};
+
+static void read_block(struct redline_engine *e, void *user)
+{
+    enum { N_PASSES = 5 };
+    struct reading *r = user;
+    r->best_ns = UINT64_MAX;
+    for (int i = 0; i < N_PASSES; i++) r->best_ns = MIN(r->best_ns, e->backend->ops->read_ns(e->backend, r->p, r->bytes));
+}
+
 int redline_measure_bandwidth(struct redline_engine *e, double *bytes_per_second,
                               struct redline_err *err)
 {
-    enum { N_PASSES = 5 };
-    size_t least = (size_t)128 << 20, bytes = MAX(least, (size_t)e->cpu.l3_bytes * 4);
-    void *p;
-    uint64_t best = UINT64_MAX;
-    TRY(e->backend->ops->reserve(e->backend, &p, bytes, "the bandwidth measurement", err));
-    memset(p, 1, bytes); /* untouched pages would all be the one zero page */
-    for (int i = 0; i < N_PASSES; i++) best = MIN(best, e->backend->ops->read_ns(e->backend, p, bytes));
-    e->backend->ops->release(e->backend, p, bytes);
-    *bytes_per_second = (double)bytes * 1e9 / (double)best;
+    struct reading r = {.bytes = MAX((size_t)128 << 20, (size_t)e->cpu.l3_bytes * 4)};
+    TRY(e->backend->ops->reserve(e->backend, &r.p, r.bytes, "the bandwidth measurement", err));
+    memset(r.p, 1, r.bytes); /* untouched pages would all be the one zero page */
+    engine_call(e, read_block, &r);
+    e->backend->ops->release(e->backend, r.p, r.bytes);
+    *bytes_per_second = (double)r.bytes * 1e9 / (double)r.best_ns;
     return 0;
 }

@@ -6,7 +6,15 @@
 #include "engine.h"
 #include "team.h"
 
-enum { DEFAULT_UBATCH = 512, MOST_CTX = 1 << 28, MOST_UBATCH = 65536 };
+enum {
+    DEFAULT_UBATCH = 512,
+    DEFAULT_OUTPUTS = 16,
+    DEFAULT_QUEUE = 256,
+    MOST_CTX = 1 << 28,
+    MOST_UBATCH = 65536,
+    MOST_SEQS = 4096,
+    MOST_QUEUE = 1 << 20,
+};
 
 /* Left free beside the plan: code, stacks, page tables, the tokenizer. */
 static const uint64_t MARGIN_BYTES = 64u << 20;
@@ -32,27 +40,38 @@ int plan_params(struct plan_params *out, const struct redline_engine_params *p,
 {
     struct cpu_facts cpu;
     cpu_facts(&cpu);
+    int n_seqs = p->n_seqs ? p->n_seqs : 1;
     *out = (struct plan_params){
+        .n_queue = p->n_queue ? p->n_queue : DEFAULT_QUEUE,
         .backend = {.n_threads = p->n_threads ? p->n_threads : cpu.n_threads, .exact = p->exact},
         .model = {.n_ctx = p->n_ctx,
-                  .n_seqs = 1,
+                  .n_seqs = n_seqs,
+                  .n_pages = kv_pages_of(p->n_cache),
                   .n_ubatch = p->n_ubatch ? p->n_ubatch : DEFAULT_UBATCH,
-                  .n_outputs = p->n_outputs ? p->n_outputs : 1}};
+                  .n_outputs = p->n_outputs ? p->n_outputs : MAX(n_seqs, DEFAULT_OUTPUTS)}};
     TRY(check_range("the number of threads", out->backend.n_threads, 1, TEAM_MAX, err));
     TRY(check_range("the context", p->n_ctx, 1, MOST_CTX, err));
     TRY(check_range("the batch", out->model.n_ubatch, 1, MOST_UBATCH, err));
     TRY(check_range("the number of outputs", out->model.n_outputs, 1, MOST_UBATCH, err));
-    out->model.n_ubatch = MIN(out->model.n_ubatch, out->model.n_ctx);
+    TRY(check_range("the number of sequences", n_seqs, 1, MOST_SEQS, err));
+    TRY(check_range("the cache", p->n_cache, 0, MOST_CTX, err));
+    TRY(check_range("the queue", out->n_queue, 1, MOST_QUEUE, err));
+    out->model.n_ubatch = (int)MIN((int64_t)out->model.n_ubatch, (int64_t)p->n_ctx * n_seqs);
+    out->model.n_outputs = MIN(out->model.n_outputs, out->model.n_ubatch);
+    if (out->model.n_ubatch < n_seqs || out->model.n_outputs < n_seqs)
+        return err_set(err, REDLINE_ARG, "a batch of %d tokens and %d outputs for %d sequences; each needs one",
+                       out->model.n_ubatch, out->model.n_outputs, n_seqs);
     TRY(kv_type(&out->model.type_k, p->type_k, "the type of keys", err));
     return kv_type(&out->model.type_v, p->type_v, "the type of values", err);
 }
 
-/* The longest context whose KV fits beside the rest, in whole pages. */
+/* The longest context whose KV fits beside the rest, for all sequences, in whole pages. */
 static int longest_ctx(const struct redline_plan *p)
 {
+    uint64_t ctx_bytes = p->kv_token_bytes * (uint64_t)p->n_seqs;
     uint64_t rest = p->total_bytes - p->kv_bytes + MARGIN_BYTES;
-    if (p->available_bytes <= rest || p->kv_token_bytes == 0) return 0;
-    uint64_t n = (p->available_bytes - rest) / p->kv_token_bytes / KV_PAGE * KV_PAGE;
+    if (p->available_bytes <= rest || ctx_bytes == 0) return 0;
+    uint64_t n = (p->available_bytes - rest) / ctx_bytes / KV_PAGE * KV_PAGE;
     return (int)MIN(n, (uint64_t)MOST_CTX);
 }
 
@@ -70,6 +89,7 @@ int redline_plan(const struct redline_model *model, const struct redline_engine_
         .device = backend_cpu.name,
         .n_threads = p.backend.n_threads,
         .n_ctx = p.model.n_ctx,
+        .n_seqs = p.model.n_seqs,
         .n_ubatch = p.model.n_ubatch,
         .n_layers = model->h.n_layers,
         .type_k = dtype_name(p.model.type_k),
@@ -77,7 +97,7 @@ int redline_plan(const struct redline_model *model, const struct redline_engine_
         .weight_bytes = model->weights.bytes,
         .unused_bytes = model->gguf->tensor_bytes - model->weights.bytes,
         .kv_bytes = sizes.kv_bytes,
-        .kv_token_bytes = sizes.kv_bytes / (uint64_t)ROUND_UP(p.model.n_ctx, KV_PAGE),
+        .kv_token_bytes = sizes.kv_bytes / KV_PAGE / (uint64_t)model_pages(&p.model),
         .buffer_bytes = sizes.buffer_bytes,
         .scratch_bytes = sizes.scratch_bytes,
         .available_bytes = memory.available_bytes,

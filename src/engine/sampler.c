@@ -46,12 +46,11 @@ int sampler_init(struct sampler *out, const struct redline_sampling *s, int n_vo
     TRY(check(s, err));
     out->capacity = s->repeat_last_n < 0 ? n_ctx : s->repeat_last_n ? s->repeat_last_n : DEFAULT_LAST_N;
     out->capacity = MAX(1, MIN(out->capacity, n_ctx));
-    out->candidates = mem_new((size_t)n_vocab, sizeof *out->candidates);
     out->history = mem_new((size_t)out->capacity, sizeof *out->history);
     out->counts = mem_new((size_t)n_vocab, sizeof *out->counts);
-    if (!out->candidates || !out->history || !out->counts) {
+    if (!out->history || !out->counts) {
         sampler_fini(out);
-        return err_memory(err, (size_t)n_vocab * sizeof *out->candidates, "the sampler");
+        return err_memory(err, (size_t)n_vocab * sizeof *out->counts, "the sampler");
     }
     rng_seed(&out->rng, s->seed);
     return 0;
@@ -59,7 +58,6 @@ int sampler_init(struct sampler *out, const struct redline_sampling *s, int n_vo
 
 void sampler_fini(struct sampler *s)
 {
-    mem_free(s->candidates);
     mem_free(s->history);
     mem_free(s->counts);
     *s = (struct sampler){0};
@@ -76,12 +74,13 @@ void sampler_accept(struct sampler *s, int32_t id)
     s->counts[id]++;
 }
 
-/* log of the sum of exp(logit), for the plain probability of the choice. */
-static double log_sum(const float *logits, int n, float top)
+float sampler_logprob(const float *logits, int n, int32_t id)
 {
+    float top = logits[0];
     double sum = 0;
+    for (int i = 1; i < n; i++) top = MAX(top, logits[i]);
     for (int i = 0; i < n; i++) sum += exp((double)logits[i] - (double)top);
-    return (double)top + log(sum);
+    return (float)((double)logits[id] - (double)top - log(sum));
 }
 
 static bool penalizes(const struct redline_sampling *s)
@@ -163,9 +162,8 @@ static int32_t draw(struct sampler *s, struct candidate *c, int n)
     return c[n - 1].id;
 }
 
-static int32_t sample(struct sampler *s)
+static int32_t sample(struct sampler *s, struct candidate *c)
 {
-    struct candidate *c = s->candidates;
     int n = keep_best(c, s->n_vocab, s->s.top_k);
     if (s->s.top_p > 0 && s->s.top_p < 1) {
         softmax(c, n);
@@ -178,18 +176,23 @@ static int32_t sample(struct sampler *s)
     return draw(s, c, n);
 }
 
-int32_t sampler_choose(struct sampler *s, const float *logits, float *logprob)
+static int32_t best(const float *logits, int n)
+{
+    int32_t id = 0;
+    for (int i = 1; i < n; i++)
+        if (logits[i] > logits[id]) id = i;
+    return id;
+}
+
+int32_t sampler_choose(struct sampler *s, const float *logits, struct candidate *candidates)
 {
     bool penalty = penalizes(&s->s);
-    int best = 0;
-    float top = logits[0];
+    if (!penalty && !(s->s.temperature > 0)) return best(logits, s->n_vocab);
+    int top = 0;
     for (int i = 0; i < s->n_vocab; i++) {
         float logit = penalty ? penalize(s, i, logits[i]) : logits[i];
-        s->candidates[i] = (struct candidate){i, logit, 0};
-        if (logit > s->candidates[best].logit) best = i;
-        if (logits[i] > top) top = logits[i];
+        candidates[i] = (struct candidate){i, logit, 0};
+        if (logit > candidates[top].logit) top = i;
     }
-    int32_t id = s->s.temperature > 0 ? sample(s) : best;
-    *logprob = (float)((double)logits[id] - log_sum(logits, s->n_vocab, top));
-    return id;
+    return s->s.temperature > 0 ? sample(s, candidates) : top;
 }

@@ -18,7 +18,6 @@ struct sampler {
     struct redline_sampling s;
     struct rng rng;
     int n_vocab;
-    struct candidate *candidates; /* [n_vocab], owned */
     int32_t *history;             /* [capacity] the last tokens, a ring; owned */
     int n_history, capacity;
     uint64_t n_seen;              /* tokens accepted so far */
@@ -34,7 +33,10 @@ void sampler_fini(struct sampler *s); /* accepts {0} */
 /* Records a token of the prompt or of the answer; it counts for the penalties. */
 void sampler_accept(struct sampler *s, int32_t id);
 
-/* logits: [n_vocab], left as they are.  *logprob: of the chosen token under the plain softmax. */
-int32_t sampler_choose(struct sampler *s, const float *logits, float *logprob);
+/* logits: [n_vocab], left as they are; candidates: room for [n_vocab], its content is lost. */
+int32_t sampler_choose(struct sampler *s, const float *logits, struct candidate *candidates);
+
+/* Natural logarithm of a token's probability under the plain softmax of n logits. */
+float sampler_logprob(const float *logits, int n, int32_t id);
 
 #endif

@@ -10,7 +10,7 @@ enum { OPS_PER_LAYER = 5 };
 
 int decoder_n_ops(const struct hparams *h)
 {
-    return 2 + OPS_PER_LAYER * h->n_layers;
+    return 3 + OPS_PER_LAYER * h->n_layers; /* with the embedding, the head and the states */
 }
 
 static struct op *append(struct step *s, enum op_kind kind, int layer)
@@ -80,10 +80,16 @@ void decoder_write(struct model *m)
         write_attention(m, i);
         write_ffn(m, i);
     }
-    if (m->step.batch.n_outputs == 0) return;
-    append(&m->step, OP_HEAD, -1)->head = (struct op_head){.x = m->buffers.x,
-                                                           .norm = w->out_norm,
-                                                           .eps = m->h.norm_eps,
-                                                           .w = w->head,
-                                                           .logits = m->buffers.logits};
+    if (m->step.batch.n_outputs > 0)
+        append(&m->step, OP_HEAD, -1)->head = (struct op_head){.x = m->buffers.x,
+                                                               .norm = w->out_norm,
+                                                               .eps = m->h.norm_eps,
+                                                               .w = w->head,
+                                                               .logits = m->buffers.logits};
+    if (m->step.batch.n_states > 0)
+        append(&m->step, OP_STATES, -1)->states = (struct op_states){.x = m->buffers.x,
+                                                                     .width = m->h.width,
+                                                                     .norm = w->out_norm,
+                                                                     .eps = m->h.norm_eps,
+                                                                     .out = m->buffers.states};
 }

@@ -110,6 +110,16 @@ static int read_scaling(struct hparams *h, const struct gguf *g, struct redline_
                    STR_ARG(name));
 }
 
+/* Files of families that know no pooling carry -1, 0 or 4294967295 here: all mean that nothing is said. */
+static void read_pooling(struct hparams *h, const struct gguf *g)
+{
+    char key[128];
+    const struct gguf_value *v = gguf_find(g, full_key(key, sizeof key, h->arch, "pooling_type"));
+    if (!v || v->type == GGUF_STRING || v->type == GGUF_ARRAY || v->type == GGUF_F32 || v->type == GGUF_F64) return;
+    int64_t kind = gguf_int_at(v, 0);
+    if (kind >= 1 && kind <= 3) h->pooling = (int)kind;
+}
+
 /* Zero stands for "absent" in files of several converters. */
 static void fill_defaults(struct hparams *h)
 {
@@ -185,6 +195,7 @@ int hparams_read(struct hparams *out, const struct gguf *g, struct redline_err *
     TRY(read_scaling(&h, g, err));
     TRY(check_relations(&h, g, err));
     TRY(read_vocab(&h, g, err));
+    read_pooling(&h, g);
     *out = h;
     return 0;
 }

@@ -19,6 +19,7 @@ struct hparams {
     int n_ctx_train;   /* context_length */
     int n_experts;     /* E: expert_count, 0 for a dense model */
     int n_experts_used; /* expert_used_count */
+    int pooling;       /* pooling_type: 1 mean, 2 first (CLS), 3 last; 0: the file says nothing */
     int expert_width;  /* F of one expert: expert_feed_forward_length, or F */
     float norm_eps;    /* attention.layer_norm_rms_epsilon */
 

@@ -13,19 +13,9 @@ static size_t head_page_bytes(const struct hparams *h, enum dtype type)
            dtype_row_bytes(dtype_info(type), (uint64_t)h->d_head);
 }
 
-static int pages_per_seq(const struct kv_params *p)
-{
-    return CEIL_DIV(p->n_ctx, KV_PAGE);
-}
-
-static int pool_pages(const struct kv_params *p)
-{
-    return p->n_pages ? p->n_pages : p->n_seqs * pages_per_seq(p);
-}
-
 size_t kv_bytes(const struct hparams *h, const struct kv_params *p)
 {
-    return (size_t)pool_pages(p) * (size_t)h->n_layers *
+    return (size_t)p->n_pages * (size_t)h->n_layers *
            (head_page_bytes(h, p->type_k) + head_page_bytes(h, p->type_v));
 }
 
@@ -53,8 +43,8 @@ int kv_init(struct kv *out, const struct hparams *h, const struct kv_params *p, 
     struct kv kv = {.backend = b,
                     .n_layers = h->n_layers,
                     .n_seqs = p->n_seqs,
-                    .max_pages = pages_per_seq(p),
-                    .n_pages = pool_pages(p),
+                    .max_pages = kv_pages_of(p->n_ctx),
+                    .n_pages = p->n_pages,
                     .bytes = kv_bytes(h, p)};
     *out = (struct kv){0};
     if ((p->type_k != DTYPE_F16 && p->type_k != DTYPE_F32) ||
@@ -114,6 +104,11 @@ void kv_trim(struct kv *kv, int seq, int n_tokens)
     while (have > keep)
         kv->free_pages[kv->n_free++] = kv->table[seq * kv->max_pages + --have];
     kv->n_tokens[seq] = n_tokens;
+}
+
+int kv_pages_of(int n_tokens)
+{
+    return CEIL_DIV(n_tokens, KV_PAGE);
 }
 
 void kv_check(const struct kv *kv)

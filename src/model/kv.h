@@ -18,7 +18,7 @@ struct kv_params {
     enum dtype type_k, type_v; /* F16 or F32 */
     int n_seqs;
     int n_ctx;                 /* most positions of one sequence */
-    int n_pages;               /* of the pool; 0: enough for every sequence to be full */
+    int n_pages;               /* of the pool */
 };
 
 struct kv {
@@ -49,6 +49,9 @@ int kv_append(struct kv *kv, int seq, int32_t *pos, struct redline_err *err);
 
 /* Forgets everything from position n_tokens on; whole pages go back to the pool. */
 void kv_trim(struct kv *kv, int seq, int n_tokens);
+
+/* Pages that hold n_tokens positions. */
+int kv_pages_of(int n_tokens);
 
 /* Asserts that every page is either free or in exactly one sequence. */
 void kv_check(const struct kv *kv);

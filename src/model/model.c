@@ -22,7 +22,12 @@ static struct step_limits step_limits(const struct hparams *h, const struct mode
 
 static struct kv_params kv_params(const struct model_params *p)
 {
-    return (struct kv_params){p->type_k, p->type_v, p->n_seqs, p->n_ctx, 0};
+    return (struct kv_params){p->type_k, p->type_v, p->n_seqs, p->n_ctx, model_pages(p)};
+}
+
+int model_pages(const struct model_params *p)
+{
+    return p->n_pages ? p->n_pages : p->n_seqs * kv_pages_of(p->n_ctx);
 }
 
 /* Lays the activation buffers out from p (NULL only to measure) and returns their size. */
@@ -40,6 +45,7 @@ static size_t lay_out(struct model_buffers *b, char *p, const struct hparams *h,
         {&b->attended, attended},
         {&b->hidden, h->n_experts ? 0 : n_tokens * (size_t)h->ffn_width},
         {&b->logits, (size_t)params->n_outputs * (size_t)h->n_vocab},
+        {&b->states, n_tokens * (size_t)h->width},
     };
     size_t used = 0;
     for (size_t i = 0; i < COUNT_OF(block); i++) {
@@ -73,6 +79,7 @@ void model_close(struct model **out)
     mem_free(m->pos);
     mem_free(m->seq);
     mem_free(m->outputs);
+    mem_free(m->states);
     mem_free(m->cs);
     mem_free(m);
     *out = NULL;
@@ -86,8 +93,9 @@ static int make_batch(struct model *m, struct redline_err *err)
     m->pos = mem_new(n, sizeof *m->pos);
     m->seq = mem_new(n, sizeof *m->seq);
     m->outputs = mem_new((size_t)m->params.n_outputs, sizeof *m->outputs);
+    m->states = mem_new(n, sizeof *m->states);
     m->cs = mem_new(cs_bytes, 1);
-    if (!m->step.ops || !m->ids || !m->pos || !m->seq || !m->outputs || !m->cs)
+    if (!m->step.ops || !m->ids || !m->pos || !m->seq || !m->outputs || !m->states || !m->cs)
         return err_memory(err, cs_bytes, "a batch");
     m->step.batch = (struct step_batch){.ids = m->ids,
                                         .pos = m->pos,
@@ -95,6 +103,7 @@ static int make_batch(struct model *m, struct redline_err *err)
                                         .page_table = m->kv.table,
                                         .max_pages = m->kv.max_pages,
                                         .outputs = m->outputs,
+                                        .states = m->states,
                                         .cs = m->cs};
     return 0;
 }
@@ -132,12 +141,12 @@ int model_open(struct model **out, const struct gguf *g, struct backend *b,
     return status;
 }
 
-int model_add(struct model *m, int seq, int32_t id, bool wanted, struct redline_err *err)
+int model_add(struct model *m, int seq, int32_t id, unsigned wanted, struct redline_err *err)
 {
     struct step_batch *b = &m->step.batch;
     if (id < 0 || id >= m->h.n_vocab)
         return err_set(err, REDLINE_ARG, "token %d is outside the vocabulary of %d", id, m->h.n_vocab);
-    if (b->n_tokens == m->params.n_ubatch || (wanted && b->n_outputs == m->params.n_outputs))
+    if (b->n_tokens == m->params.n_ubatch || (wanted & MODEL_LOGITS && b->n_outputs == m->params.n_outputs))
         return err_set(err, REDLINE_ARG, "the batch is full at %d tokens and %d outputs", b->n_tokens,
                        b->n_outputs);
     int at = b->n_tokens;
@@ -145,18 +154,23 @@ int model_add(struct model *m, int seq, int32_t id, bool wanted, struct redline_
     m->ids[at] = id;
     m->seq[at] = seq;
     rope_angles(&m->rope, m->pos[at], m->cs + (size_t)at * (size_t)m->h.n_rot);
-    if (wanted) m->outputs[b->n_outputs++] = at;
+    if (wanted & MODEL_LOGITS) m->outputs[b->n_outputs++] = at;
+    if (wanted & MODEL_STATE) m->states[b->n_states++] = at;
     b->n_tokens++;
     return 0;
 }
 
-int model_run(struct model *m, const float **logits, struct redline_err *err)
+void model_drop(struct model *m)
+{
+    m->step.batch.n_tokens = m->step.batch.n_outputs = m->step.batch.n_states = 0;
+}
+
+int model_run(struct model *m, struct redline_err *err)
 {
     if (m->step.batch.n_tokens == 0) return err_set(err, REDLINE_ARG, "the batch is empty");
     decoder_write(m);
     int status = m->backend->ops->run(m->backend, &m->step, err);
-    if (logits) *logits = m->buffers.logits;
-    m->step.batch.n_tokens = m->step.batch.n_outputs = 0;
+    model_drop(m);
     return status;
 }
 

@@ -2,9 +2,9 @@
  *
  * A batch is filled token by token, from any of the model's sequences, and run:
  *
- *     model_add(m, seq, id, false, err);
- *     model_add(m, seq, id, true, err);      this token's logits are wanted
- *     model_run(m, &logits, err);            logits: one row of V numbers per wanted token
+ *     model_add(m, seq, id, 0, err);
+ *     model_add(m, seq, id, MODEL_LOGITS, err);   this token's logits are wanted
+ *     model_run(m, err);                          m->buffers.logits: one row of V for each that is
  *
  * Used by one thread at a time. */
 #ifndef MODEL_H
@@ -19,6 +19,7 @@ struct model_params {
     enum dtype type_k, type_v;
     int n_ctx;     /* positions of one sequence */
     int n_seqs;
+    int n_pages;   /* of the KV pool; 0: enough for every sequence to be full */
     int n_ubatch;  /* most tokens of one batch */
     int n_outputs; /* most wanted rows of one batch */
 };
@@ -29,6 +30,7 @@ struct model_buffers { /* device addresses inside one reservation */
     float *attended; /* [T, H d] */
     float *hidden; /* [T, F] */
     float *logits; /* [n_outputs, V] */
+    float *states; /* [T, D] */
 };
 
 struct model {
@@ -42,7 +44,7 @@ struct model {
     void *memory;            /* of the buffers */
     size_t memory_bytes;
     struct step step;        /* written for every batch into the same memory */
-    int32_t *ids, *pos, *seq, *outputs; /* [n_ubatch], [n_outputs] */
+    int32_t *ids, *pos, *seq, *outputs, *states; /* [n_ubatch], but outputs [n_outputs] */
     float *cs;               /* [n_ubatch, n_rot] */
 };
 
@@ -55,17 +57,29 @@ struct model_sizes {
 void model_sizes(struct model_sizes *out, const struct hparams *h, const struct model_params *p,
                  const struct backend_ops *ops, const struct backend_params *bp);
 
+/* Pages of the KV pool that a model with these parameters has. */
+int model_pages(const struct model_params *p);
+
 /* g and b must outlive the model. */
 int  model_open(struct model **out, const struct gguf *g, struct backend *b,
                 const struct model_params *p, struct redline_err *err);
 void model_close(struct model **m); /* accepts a pointer to NULL */
 
+enum {
+    MODEL_LOGITS = 1, /* this token's logits are wanted: a row of buffers.logits */
+    MODEL_STATE = 2,  /* its final state is wanted, normed: a row of buffers.states */
+};
+
 /* Appends the next token of a sequence to the batch.  REDLINE_ARG: an id outside the vocabulary, a full
  * batch, a full context; REDLINE_BUSY: no KV page. */
-int model_add(struct model *m, int seq, int32_t id, bool wanted, struct redline_err *err);
+int model_add(struct model *m, int seq, int32_t id, unsigned wanted, struct redline_err *err);
 
-/* Runs the batch and empties it.  *logits: [n wanted, V], valid until the next run; may be NULL. */
-int model_run(struct model *m, const float **logits, struct redline_err *err);
+/* Runs the batch and empties it.  The rows that were wanted, in the order they were added, are valid
+ * until the next run. */
+int model_run(struct model *m, struct redline_err *err);
+
+/* Empties the batch without running it; its tokens stay counted in their sequences until model_trim(). */
+void model_drop(struct model *m);
 
 /* Forgets what follows the first n_tokens of a sequence (0: all of it). */
 void model_trim(struct model *m, int seq, int n_tokens);

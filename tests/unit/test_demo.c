@@ -37,23 +37,6 @@ static double expected(const char *key)
     return value;
 }
 
-struct score {
-    const int32_t *ids; /* of the chunk */
-    size_t i, n;
-    double sum;
-};
-
-static int score_row(void *user, const float *logits, size_t n_vocab, struct redline_err *unused)
-{
-    struct score *s = user;
-    (void)unused;
-    if (++s->i == s->n) return 0;
-    double sum = 0;
-    for (size_t v = 0; v < n_vocab; v++) sum += exp((double)logits[v]);
-    s->sum += log(sum) - (double)logits[s->ids[s->i]];
-    return 0;
-}
-
 static struct redline_engine *open_engine(int n_ctx, int n_outputs)
 {
     struct redline_engine *engine;
@@ -75,10 +58,17 @@ static void test_perplexity(void **state)
     assert_int_equal(n, (size_t)expected("\"n_tokens\""));
     struct redline_engine *engine = open_engine(CHUNK, CHUNK);
     for (size_t i = 0; i < n; i += CHUNK) {
-        struct score s = {.ids = ids + i, .n = n - i < CHUNK ? n - i : CHUNK};
-        OK(redline_logits(engine, s.ids, s.n, score_row, &s, &err));
-        sum += s.sum;
-        n_scored += s.n - 1;
+        struct redline_request request = {
+            .kind = REDLINE_SCORE, .ids = ids + i, .n_ids = n - i < CHUNK ? n - i : CHUNK};
+        struct redline_job *job;
+        struct redline_event done;
+        size_t m;
+        OK(redline_submit(&job, engine, &request, &err));
+        OK(redline_wait(job, &done, &err));
+        const float *logprobs = redline_job_logprobs(job, &m);
+        for (size_t j = 0; j < m; j++) sum -= (double)logprobs[j];
+        n_scored += m;
+        redline_job_free(&job);
     }
     double got = exp(sum / (double)n_scored), want = expected("\"perplexity\"");
     print_message("perplexity %.5f on %zu held-out tokens, in float32 %.5f\n", got, n, want);
@@ -86,13 +76,6 @@ static void test_perplexity(void **state)
     redline_engine_close(&engine);
     redline_free(ids);
     buf_free(&text);
-}
-
-static int keep(void *user, const struct redline_event *event)
-{
-    struct buf *answer = user;
-    if (event->kind == REDLINE_EVENT_TOKEN) return buf_append(answer, event->token.text, event->token.n_bytes, NULL);
-    return 0;
 }
 
 /* \n, \t and \\ in place. */
@@ -117,16 +100,17 @@ static void test_answers(void **state)
     rest = text.p;
     for (char *line; (line = strsep(&rest, "\n")) && *line; n++) {
         char *want = strchr(line, '\t');
-        struct buf answer = {0};
+        struct redline_job *job;
+        struct redline_event done;
         assert_non_null(want);
         *want++ = '\0';
         unescape(line);
         unescape(want);
-        struct redline_request request = {
-            .text = line, .n_bytes = strlen(line), .n_predict = 64, .listener = keep, .user = &answer};
-        OK(redline_generate(engine, &request, &err));
-        assert_string_equal(answer.p ? answer.p : "", want);
-        buf_free(&answer);
+        struct redline_request request = {.text = line, .n_bytes = strlen(line), .n_predict = 64};
+        OK(redline_submit(&job, engine, &request, &err));
+        OK(redline_wait(job, &done, &err));
+        assert_string_equal(redline_job_text(job), want);
+        redline_job_free(&job);
     }
     print_message("%d answers\n", n);
     assert_true(n >= 10);

@@ -29,18 +29,27 @@ struct record { /* what a listener saw */
     uint64_t allocations_first, allocations_last;
 };
 
-static int listen(void *user, const struct redline_event *event)
+static void keep(struct record *r, const struct redline_event *event)
 {
-    struct record *r = user;
-    if (event->kind == REDLINE_EVENT_DONE) r->done = *event;
-    if (event->kind != REDLINE_EVENT_TOKEN) return 0;
     if (r->n_tokens == 0) r->allocations_first = mem_n_allocations();
     r->allocations_last = mem_n_allocations();
     if (r->n_tokens < 512) r->ids[r->n_tokens] = event->token.id;
     r->n_tokens++;
-    assert_true(event->token.logprob <= 1e-6f);
     if (r->text.capacity) buf_append(&r->text, event->token.text, event->token.n_bytes, NULL);
-    return r->cancel_at && (int)r->n_tokens >= r->cancel_at;
+}
+
+/* From submission to the end, recorded. */
+static int generate(struct redline_engine *engine, const struct redline_request *request, struct record *r)
+{
+    struct redline_job *job;
+    int status = redline_submit(&job, engine, request, &err);
+    while (!status && r->done.kind != REDLINE_EVENT_DONE) {
+        status = redline_next(job, &r->done, &err);
+        if (!status && r->done.kind == REDLINE_EVENT_TOKEN) keep(r, &r->done);
+        if (r->cancel_at && (int)r->n_tokens >= r->cancel_at) redline_cancel(job);
+    }
+    redline_job_free(&job);
+    return status;
 }
 
 static const char *data_folder(void)
@@ -68,14 +77,12 @@ static void test_stories(void **state)
         struct redline_engine_params params = {.n_ctx = 200, .n_threads = 1 + i / 2};
         struct redline_request request = {.text = cases[i % 2].prompt,
                                           .n_bytes = strlen(cases[i % 2].prompt),
-                                          .n_predict = 120,
-                                          .listener = listen,
-                                          .user = &r};
+                                          .n_predict = 120};
         char want[1024], name[512];
         OK(redline_model_open(&model, path, &err));
         OK(redline_engine_open(&engine, model, &params, &err));
         OK(buf_append_str(&r.text, str_of(request.text), &err));
-        OK(redline_generate(engine, &request, &err));
+        OK(generate(engine, &request, &r));
         OK(buf_append(&r.text, "\n", 1, &err));
         snprintf(name, sizeof name, "%s/stories260K/%s", folder, cases[i % 2].file);
         FILE *f = fopen(name, "rb");
@@ -117,22 +124,47 @@ static void close_tiny(struct opened *o)
     redline_model_close(&o->model);
 }
 
-static struct redline_request tiny_request(struct record *r, int n_predict)
+static struct redline_request tiny_request(int n_predict)
 {
-    return (struct redline_request){.ids = prompt, .n_ids = 8, .n_predict = n_predict, .listener = listen, .user = r};
+    return (struct redline_request){.ids = prompt, .n_ids = 8, .n_predict = n_predict};
 }
 
 static void test_no_allocation_between_tokens(void **state)
 {
     struct opened o = open_tiny(256, 0);
     struct record r = {0};
-    struct redline_request request = tiny_request(&r, 150);
+    struct redline_request request = tiny_request(150);
     (void)state;
     request.sampling = redline_sampling_default();
-    OK(redline_generate(o.engine, &request, &err));
+    OK(generate(o.engine, &request, &r));
     assert_int_equal(r.n_tokens, 150);
     assert_int_equal(r.allocations_last, r.allocations_first);
     close_tiny(&o);
+}
+
+/* One list of tokens whatever the number of threads. */
+static void test_thread_counts(void **state)
+{
+    static const int counts[] = {1, 2, 3, 7};
+    struct record first = {0};
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        struct redline_engine_params params = {.n_ctx = 600, .n_threads = counts[i]};
+        struct redline_request request = tiny_request(550);
+        struct redline_model *model;
+        struct redline_engine *engine;
+        struct record r = {0};
+        request.sampling = redline_sampling_default();
+        request.sampling.temperature = 3;
+        OK(redline_model_open(&model, SCRATCH("tiny.gguf"), &err));
+        OK(redline_engine_open(&engine, model, &params, &err));
+        OK(generate(engine, &request, &r));
+        if (i == 0) first = r;
+        assert_int_equal(r.n_tokens, 550);
+        assert_memory_equal(r.ids, first.ids, sizeof r.ids);
+        redline_engine_close(&engine);
+        redline_model_close(&model);
+    }
 }
 
 static void test_seed_and_batch(void **state)
@@ -142,12 +174,12 @@ static void test_seed_and_batch(void **state)
     for (int i = 0; i < 3; i++) { /* again, and with the prompt in pieces */
         struct opened o = open_tiny(256, i == 2 ? 3 : 0);
         struct record r = {0};
-        struct redline_request request = tiny_request(&r, 60);
+        struct redline_request request = tiny_request(60);
         request.sampling = redline_sampling_default();
         request.sampling.temperature = 1.5f;
         request.sampling.repeat_penalty = 1.2f;
         request.sampling.seed = 42;
-        OK(redline_generate(o.engine, &request, &err));
+        OK(generate(o.engine, &request, &r));
         if (i == 0) first = r;
         assert_memory_equal(r.ids, first.ids, 60 * sizeof *r.ids);
         close_tiny(&o);
@@ -158,17 +190,19 @@ static void test_ends(void **state)
 {
     struct opened o = open_tiny(20, 0);
     struct record full = {0}, stopped = {.cancel_at = 5}, none = {0};
-    struct redline_request request = tiny_request(&full, -1);
+    struct redline_request request = tiny_request(-1);
     (void)state;
-    OK(redline_generate(o.engine, &request, &err));
+    OK(generate(o.engine, &request, &full));
     assert_int_equal(full.done.done.stop, REDLINE_STOP_CONTEXT);
     assert_int_equal(full.n_tokens, 20 - 8 + 1);
-    request = tiny_request(&stopped, 10);
-    OK(redline_generate(o.engine, &request, &err));
+    close_tiny(&o);
+    o = open_tiny(4000, 0);
+    request = tiny_request(-1);
+    OK(generate(o.engine, &request, &stopped));
     assert_int_equal(stopped.done.done.stop, REDLINE_STOP_CANCEL);
-    assert_int_equal(stopped.n_tokens, 5);
-    request = tiny_request(&none, 0);
-    OK(redline_generate(o.engine, &request, &err));
+    assert_true(stopped.n_tokens >= 5);
+    request = tiny_request(0);
+    OK(generate(o.engine, &request, &none));
     assert_int_equal(none.n_tokens, 0);
     assert_int_equal(none.done.done.stop, REDLINE_STOP_LENGTH);
     close_tiny(&o);
@@ -177,23 +211,23 @@ static void test_ends(void **state)
 static void test_refusals(void **state)
 {
     struct opened o = open_tiny(20, 0);
+    struct record r = {0};
     int32_t many[30] = {0}, wrong[1] = {64};
     struct redline_request request = {.ids = many, .n_ids = 30, .n_predict = 1};
     (void)state;
-    assert_int_equal(redline_generate(o.engine, &request, &err), REDLINE_ARG);
+    assert_int_equal(generate(o.engine, &request, &r), REDLINE_ARG);
     assert_non_null(strstr(err.message, "30 tokens"));
     request = (struct redline_request){.ids = wrong, .n_ids = 1, .n_predict = 1};
-    assert_int_equal(redline_generate(o.engine, &request, &err), REDLINE_ARG);
+    assert_int_equal(generate(o.engine, &request, &r), REDLINE_ARG);
     request = (struct redline_request){.n_predict = 1};
-    assert_int_equal(redline_generate(o.engine, &request, &err), REDLINE_ARG);
+    assert_int_equal(generate(o.engine, &request, &r), REDLINE_ARG);
     request = (struct redline_request){.ids = prompt, .n_ids = 2, .n_predict = 1, .sampling = {.top_p = 2}};
-    assert_int_equal(redline_generate(o.engine, &request, &err), REDLINE_ARG);
+    assert_int_equal(generate(o.engine, &request, &r), REDLINE_ARG);
     assert_non_null(strstr(err.message, "top-p"));
     request = (struct redline_request){.text = "x", .n_bytes = 1, .n_predict = 1};
-    assert_int_not_equal(redline_generate(o.engine, &request, &err), 0); /* it has no vocabulary */
-    struct record r = {0};
-    request = tiny_request(&r, 3); /* and is none the worse for all that */
-    OK(redline_generate(o.engine, &request, &err));
+    assert_int_not_equal(generate(o.engine, &request, &r), 0); /* it has no vocabulary */
+    request = tiny_request(3); /* and is none the worse for all that */
+    OK(generate(o.engine, &request, &r));
     close_tiny(&o);
 }
 
@@ -223,11 +257,11 @@ static int live(const char *path)
     struct redline_engine *engine = NULL;
     struct record r = {0};
     struct redline_engine_params params = {.n_ctx = 40, .n_threads = 3};
-    struct redline_request request = tiny_request(&r, 4);
+    struct redline_request request = tiny_request(4);
     err = (struct redline_err){0};
     int status = redline_model_open(&model, path, &err);
     if (!status) status = redline_engine_open(&engine, model, &params, &err);
-    if (!status) status = redline_generate(engine, &request, &err);
+    if (!status) status = generate(engine, &request, &r);
     redline_engine_close(&engine);
     redline_model_close(&model);
     return status;
@@ -265,6 +299,7 @@ int main(void)
         cmocka_unit_test(test_stories),
         cmocka_unit_test(test_no_allocation_between_tokens),
         cmocka_unit_test(test_seed_and_batch),
+        cmocka_unit_test(test_thread_counts),
         cmocka_unit_test(test_ends),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_plan),

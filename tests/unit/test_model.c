@@ -61,10 +61,9 @@ static void feed(struct model *m, int seq, const int32_t *ids, int n, int step, 
     size_t v = (size_t)m->h.n_vocab;
     for (int i = 0; i < n; i += step) {
         int k = n - i < step ? n - i : step;
-        const float *logits;
-        for (int j = 0; j < k; j++) OK(model_add(m, seq, ids[i + j], true, &err));
-        OK(model_run(m, &logits, &err));
-        memcpy(out + (size_t)i * v, logits, (size_t)k * v * sizeof *out);
+        for (int j = 0; j < k; j++) OK(model_add(m, seq, ids[i + j], MODEL_LOGITS, &err));
+        OK(model_run(m, &err));
+        memcpy(out + (size_t)i * v, m->buffers.logits, (size_t)k * v * sizeof *out);
     }
 }
 
@@ -239,10 +238,10 @@ static void test_sequences_do_not_meet(void **state)
         mixed[s] = mem_new((size_t)N * v, sizeof(float));
     }
     for (int i = 0; i < N; i += 8) {
-        const float *logits;
+        const float *logits = l.m->buffers.logits;
         for (int s = 0; s < SEQS; s++)
-            for (int j = 0; j < 8; j++) OK(model_add(l.m, s, ids[s][i + j], true, &err));
-        OK(model_run(l.m, &logits, &err));
+            for (int j = 0; j < 8; j++) OK(model_add(l.m, s, ids[s][i + j], MODEL_LOGITS, &err));
+        OK(model_run(l.m, &err));
         for (int s = 0; s < SEQS; s++)
             memcpy(mixed[s] + (size_t)i * v, logits + (size_t)(8 * s) * v, 8 * v * sizeof(float));
     }
@@ -311,13 +310,13 @@ static void test_wrong_input(void **state)
     (void)state;
     OK(tiny_write(SCRATCH("tiny.gguf"), &m, &err));
     struct loaded l = load(SCRATCH("tiny.gguf"), 1, false, 64, 1, DTYPE_F16);
-    assert_int_equal(model_add(l.m, 0, -1, false, &err), REDLINE_ARG);
-    assert_int_equal(model_add(l.m, 0, m.n_vocab, false, &err), REDLINE_ARG);
-    assert_int_equal(model_run(l.m, NULL, &err), REDLINE_ARG);
-    for (int i = 0; i < 64; i++) OK(model_add(l.m, 0, 1, false, &err));
-    assert_int_equal(model_add(l.m, 0, 1, false, &err), REDLINE_ARG);
+    assert_int_equal(model_add(l.m, 0, -1, 0, &err), REDLINE_ARG);
+    assert_int_equal(model_add(l.m, 0, m.n_vocab, 0, &err), REDLINE_ARG);
+    assert_int_equal(model_run(l.m, &err), REDLINE_ARG);
+    for (int i = 0; i < 64; i++) OK(model_add(l.m, 0, 1, 0, &err));
+    assert_int_equal(model_add(l.m, 0, 1, 0, &err), REDLINE_ARG);
     assert_non_null(strstr(err.message, "full"));
-    OK(model_run(l.m, NULL, &err));
+    OK(model_run(l.m, &err));
     unload(&l);
 }
 

@@ -17,7 +17,8 @@ static const double p[V] = {0.4, 0.2, 0.1, 0.1, 0.08, 0.06, 0.04, 0.02};
 static void draw_many(struct redline_sampling s, int *counts)
 {
     struct sampler sampler;
-    float logits[V], logprob;
+    float logits[V];
+    struct candidate candidates[V];
     for (int i = 0; i < V; i++) {
         logits[i] = (float)log(p[i]) + 3;
         counts[i] = 0;
@@ -25,8 +26,8 @@ static void draw_many(struct redline_sampling s, int *counts)
     s.seed = 5;
     assert_int_equal(sampler_init(&sampler, &s, V, 100, NULL), 0);
     for (int i = 0; i < DRAWS; i++) {
-        int32_t id = sampler_choose(&sampler, logits, &logprob);
-        assert_true(fabs((double)logprob - log(p[id])) < 1e-5);
+        int32_t id = sampler_choose(&sampler, logits, candidates);
+        assert_true(fabs((double)sampler_logprob(logits, V, id) - log(p[id])) < 1e-5);
         counts[id]++;
     }
     sampler_fini(&sampler);
@@ -73,24 +74,25 @@ static void test_temperature(void **state)
 static void test_penalties(void **state)
 {
     struct sampler s;
-    float logits[V] = {2, 1.9f, -1, -1, -1, -1, -1, -1}, logprob;
+    float logits[V] = {2, 1.9f, -1, -1, -1, -1, -1, -1};
+    struct candidate candidates[V];
     struct redline_sampling settings = {.repeat_penalty = 1.5f, .repeat_last_n = 2};
     (void)state;
     assert_int_equal(sampler_init(&s, &settings, V, 100, NULL), 0);
-    assert_int_equal(sampler_choose(&s, logits, &logprob), 0);
+    assert_int_equal(sampler_choose(&s, logits, candidates), 0);
     sampler_accept(&s, 0);
-    assert_int_equal(sampler_choose(&s, logits, &logprob), 1); /* 2 / 1.5 < 1.9 */
+    assert_int_equal(sampler_choose(&s, logits, candidates), 1); /* 2 / 1.5 < 1.9 */
     sampler_accept(&s, 3);
     sampler_accept(&s, 4); /* 0 has left the window of two */
-    assert_int_equal(sampler_choose(&s, logits, &logprob), 0);
+    assert_int_equal(sampler_choose(&s, logits, candidates), 0);
     sampler_fini(&s);
 
     settings = (struct redline_sampling){.frequency_penalty = 0.06f};
     assert_int_equal(sampler_init(&s, &settings, V, 100, NULL), 0);
     sampler_accept(&s, 0);
-    assert_int_equal(sampler_choose(&s, logits, &logprob), 0); /* 1.94 */
+    assert_int_equal(sampler_choose(&s, logits, candidates), 0); /* 1.94 */
     sampler_accept(&s, 0);
-    assert_int_equal(sampler_choose(&s, logits, &logprob), 1); /* 1.88 */
+    assert_int_equal(sampler_choose(&s, logits, candidates), 1); /* 1.88 */
     sampler_fini(&s);
 }
 

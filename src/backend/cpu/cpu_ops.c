@@ -136,3 +136,13 @@ void cpu_op_head(const struct cpu_member *m, const struct op_head *op)
         cpu_mm(m, &op->w, 0, &x, first, MIN(first + chunk, w->n_rows), op->logits, (size_t)w->n_rows);
     }
 }
+
+void cpu_op_states(const struct cpu_member *m, const struct op_states *op)
+{
+    size_t width = (size_t)op->width;
+    int64_t first, last;
+    team_range(m->team, m->id, m->batch->n_states, 1, &first, &last);
+    for (int64_t i = first; i < last; i++)
+        m->kern->rms_norm(op->out + (size_t)i * width, op->x + (size_t)m->batch->states[i] * width, op->norm,
+                          width, op->eps);
+}

@@ -82,40 +82,74 @@ static int unknown(const struct opt_command *c, const char *word, size_t n, stru
 static int out_of_range(const struct opt *o, const char *name, const char *value,
                         struct redline_err *err)
 {
-    return err_set(err, REDLINE_ARG, "%s %s: it must lie between %g and %g", name, value, o->least,
+    return err_set(err, REDLINE_ARG, "%s %s: it must lie between %.10g and %.10g", name, value, o->least,
                    o->most);
 }
 
-static int set_value(const struct opt *o, const char *name, const char *value, struct redline_err *err)
+static int set_choice(const struct opt *o, const char *name, const char *value, struct redline_err *err)
 {
-    char *end = NULL;
+    char known[128] = "";
+    size_t used = 0;
+    for (const char *p = o->value; *p;) {
+        size_t n = strcspn(p, "|");
+        if (n == strlen(value) && memcmp(p, value, n) == 0) {
+            *(const char **)o->to = value;
+            return 0;
+        }
+        const char *comma = p == o->value ? "" : p[n] ? ", " : " and ";
+        if (used < sizeof known)
+            used += (size_t)snprintf(known + used, sizeof known - used, "%s%.*s", comma, (int)n, p);
+        p += n + (p[n] == '|');
+    }
+    return err_set(err, REDLINE_ARG, "%s cannot be '%s', known are %s", name, value, known);
+}
+
+static int set_number(const struct opt *o, const char *name, const char *value, struct redline_err *err)
+{
+    char *end;
     errno = 0;
-    switch (o->kind) {
-    case OPT_FLAG: return err_set(err, REDLINE_ARG, "%s takes no value", name);
-    case OPT_STRING: *(const char **)o->to = value; return 0;
-    case OPT_INT: {
+    if (o->kind == OPT_FLOAT) {
+        double x = strtod(value, &end);
+        if (*end || end == value)
+            return err_set(err, REDLINE_ARG, "%s '%s': a number is expected", name, value);
+        if (!(x >= o->least && x <= o->most)) return out_of_range(o, name, value, err);
+        *(float *)o->to = (float)x;
+    } else if (o->kind == OPT_U64) {
+        unsigned long long n = strtoull(value, &end, 10);
+        if (*end || end == value || strchr(value, '-') || errno)
+            return err_set(err, REDLINE_ARG, "%s '%s': a whole number from 0 to 2^64 - 1 is expected", name,
+                           value);
+        *(uint64_t *)o->to = n;
+    } else {
         long n = strtol(value, &end, 10);
-        if (*end || end == value) break;
+        if (*end || end == value)
+            return err_set(err, REDLINE_ARG, "%s '%s': a whole number is expected", name, value);
         if (errno || (double)n < o->least || (double)n > o->most)
             return out_of_range(o, name, value, err);
         *(int *)o->to = (int)n;
+    }
+    return 0;
+}
+
+int opt_set(const struct opt *o, const char *name, const char *value, struct redline_err *err)
+{
+    switch (o->kind) {
+    case OPT_FLAG:
+        if (value && strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
+            return err_set(err, REDLINE_ARG, "%s '%s': true or false is expected", name, value);
+        *(bool *)o->to = !value || *value == 't';
         return 0;
+    case OPT_STRING: *(const char **)o->to = value; return 0;
+    case OPT_CHOICE: return set_choice(o, name, value, err);
+    case OPT_CALL: {
+        struct opt_call *call = o->to;
+        return call->set(call, name, value, err);
     }
-    case OPT_U64: {
-        unsigned long long n = strtoull(value, &end, 10);
-        if (*end || end == value || *value == '-' || errno) break;
-        *(uint64_t *)o->to = n;
-        return 0;
+    case OPT_INT:
+    case OPT_U64:
+    case OPT_FLOAT: break;
     }
-    case OPT_FLOAT: {
-        double x = strtod(value, &end);
-        if (*end || end == value) break;
-        if (!(x >= o->least && x <= o->most)) return out_of_range(o, name, value, err);
-        *(float *)o->to = (float)x;
-        return 0;
-    }
-    }
-    return err_set(err, REDLINE_ARG, "%s '%s': a number is expected", name, value);
+    return set_number(o, name, value, err);
 }
 
 int opt_parse(const struct opt_command *c, int argc, char **argv, const char **words, int most_words,
@@ -146,12 +180,12 @@ int opt_parse(const struct opt_command *c, int argc, char **argv, const char **w
         const char *value = word[n] == '=' ? word + n + 1 : NULL;
         char name[MOST_NAME + 1];
         snprintf(name, sizeof name, "%.*s", (int)MIN(n, (size_t)MOST_NAME), word);
-        if (o->kind == OPT_FLAG && !value) {
-            *(bool *)o->to = true;
-            continue;
+        if (o->kind == OPT_FLAG && value) return err_set(err, REDLINE_ARG, "%s takes no value", name);
+        if (o->value && !value) {
+            if (++i == argc) return err_set(err, REDLINE_ARG, "%s needs a value (%s)", name, o->value);
+            value = argv[i];
         }
-        if (!value && ++i == argc) return err_set(err, REDLINE_ARG, "%s needs a value (%s)", name, o->value);
-        TRY(set_value(o, name, value ? value : argv[i], err));
+        TRY(opt_set(o, name, value, err));
     }
     return 0;
 }

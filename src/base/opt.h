@@ -17,6 +17,14 @@ enum opt_kind {
     OPT_U64,    /* uint64_t */
     OPT_FLOAT,  /* float, within [least, most] */
     OPT_STRING, /* const char *, points into argv */
+    OPT_CHOICE, /* the same, one of the words of `value`: "f16|f32" */
+    OPT_CALL,   /* struct opt_call, which does what it wants with the value */
+};
+
+/* To be embedded in what shall receive the value. */
+struct opt_call {
+    /* name: the flag as it was written; value: NULL where none was given and the row asks for none. */
+    int (*set)(struct opt_call *call, const char *name, const char *value, struct redline_err *err);
 };
 
 struct opt {
@@ -41,6 +49,10 @@ struct opt_command {
  * word that is wrong, and the nearest known flag. */
 int opt_parse(const struct opt_command *c, int argc, char **argv, const char **words, int most_words,
               int *n_words, bool *help, struct redline_err *err);
+
+/* One value from text into its target, as opt_parse() does it; a flag takes true and false, NULL is true.
+ * REDLINE_ARG begins with `name`. */
+int opt_set(const struct opt *o, const char *name, const char *value, struct redline_err *err);
 
 /* The help page. */
 int opt_help(const struct opt_command *c, struct buf *out, struct redline_err *err);

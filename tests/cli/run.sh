@@ -39,7 +39,7 @@ for command in run tokenize logits inspect plan; do
 done
 check "unknown command" 2 "did you mean 'tokenize'?" "$redline" tokenise
 check "unknown option" 2 "did you mean '--temp'?" "$redline" run --tmp 1
-check "not a number" 2 "a number is expected" "$redline" run -n many
+check "not a number" 2 "a whole number is expected" "$redline" run -n many
 check "out of range" 2 "must lie between" "$redline" run --top-p 2
 check "value missing" 2 "needs a value" "$redline" run -n
 check "two models" 2 "two models" "$redline" run a.gguf -m b.gguf

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base.h"
 #include "clock.h"
 #include "cpu.h"
 #include "cpu_facts.h"
@@ -242,34 +243,57 @@ static void test_this_machine(void **state)
 
 /* ---- options -------------------------------------------------------------------------------------- */
 
+struct counter {
+    struct opt_call call;
+    int sum;
+};
+
+static int count_call(struct opt_call *call, const char *name, const char *value, struct redline_err *e)
+{
+    struct counter *counter = (struct counter *)call;
+    if (value && strcmp(value, "no") == 0) return err_set(e, REDLINE_ARG, "%s says no", name);
+    counter->sum += value ? atoi(value) : 1;
+    return 0;
+}
+
 static void test_options(void **state)
 {
     bool flag = false, help;
     int n = 1, n_words;
     float x = 0;
-    const char *s = NULL, *words[2];
+    uint64_t seed = 0;
+    const char *s = NULL, *type = NULL, *words[2];
+    struct counter counter = {{count_call}, 0};
     const struct opt options[] = {
         {"-f, --flag", NULL, OPT_FLAG, &flag, 0, 0, "a flag"},
         {"-n, --number", "N", OPT_INT, &n, -1, 10, "a number"},
         {"--share", "X", OPT_FLOAT, &x, 0, 1, "a share"},
         {"-s", "TEXT", OPT_STRING, &s, 0, 0, "a text"},
+        {"--type", "f16|f32|q8", OPT_CHOICE, &type, 0, 0, "a choice"},
+        {"--seed", "N", OPT_U64, &seed, 0, 0, "a large number"},
+        {"--call", NULL, OPT_CALL, &counter.call, 0, 0, "counts"},
     };
-    const struct opt_command c = {"test", "A test.", options, 4, NULL};
-    char *good[] = {"a", "-n", "-1", "--share=0.5", "-f", "-s", "--x", "--", "-b"};
+    const struct opt_command c = {"test", "A test.", options, COUNT_OF(options), NULL};
+    char *good[] = {"a", "-n", "-1", "--share=0.5", "-f", "-s", "--x", "--type", "q8", "--seed=7", "--call", "--call=5",
+                    "--", "-b"};
     const struct {
         char *words[3];
         int n;
         const char *says;
     } bad[] = {
         {{"--numbr", "2"}, 2, "did you mean '--number'?"}, {{"-n"}, 1, "needs a value"},
-        {{"-n", "11"}, 2, "between -1 and 10"},            {{"-n", "1x"}, 2, "a number is expected"},
+        {{"-n", "11"}, 2, "between -1 and 10"},            {{"-n", "1x"}, 2, "a whole number"},
         {{"--flag=1"}, 1, "takes no value"},               {{"--share", "nan"}, 2, "between 0 and 1"},
-        {{"a", "b", "c"}, 3, "one word too many"},
+        {{"a", "b", "c"}, 3, "one word too many"},         {{"--type", "f64"}, 2, "known are f16, f32 and q8"},
+        {{"--seed", "-1"}, 2, "a whole number"},           {{"--share", "x"}, 2, "a number is expected"},
+        {{"--call=no"}, 1, "--call says no"},
     };
     struct buf page = {0};
     (void)state;
-    assert_int_equal(opt_parse(&c, 9, good, words, 2, &n_words, &help, &err), 0);
-    assert_true(flag && n == -1 && x == 0.5f && n_words == 2 && !help);
+    assert_int_equal(opt_parse(&c, (int)COUNT_OF(good), good, words, 2, &n_words, &help, &err), 0);
+    assert_true(flag && n == -1 && x == 0.5f && seed == 7 && n_words == 2 && !help);
+    assert_int_equal(counter.sum, 6);
+    assert_string_equal(type, "q8");
     assert_string_equal(s, "--x");
     assert_string_equal(words[1], "-b");
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

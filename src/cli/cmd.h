@@ -1,7 +1,8 @@
 /* cmd.h - commands: a table of names and functions, one file each.
  *
- * How to add one: (1) write cmd_<name>.c with its table of options and its function, (2) declare the
- * function below, (3) add a row in main.c, (4) describe it in README.md.
+ * How to add one: (1) write cmd_<name>.c with its function and its table of options (those that a user may
+ * want to keep are rows of settings.h), (2) declare the function below, (3) add a row in main.c, (4) describe
+ * it in README.md.
  *
  * This folder is the only place that prints, exits and reads the environment.  Standard output holds
  * the answer alone; progress and measurements go to standard error. */
@@ -24,6 +25,7 @@ int cmd_tokenize(int argc, char **argv);
 int cmd_logits(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_plan(int argc, char **argv);
+int cmd_config(int argc, char **argv);
 
 /* ---- what commands share (cmd.c) ------------------------------------------------------------- */
 

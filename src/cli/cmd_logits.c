@@ -5,6 +5,7 @@
 #include "cmd.h"
 #include "file.h"
 #include "mem.h"
+#include "settings.h"
 
 enum { ROWS_PER_PASS = 64 };
 
@@ -24,8 +25,8 @@ static int compute(struct logits *l, const struct redline_model *model, const in
     struct redline_event done;
     struct redline_engine_params params = {.n_threads = l->n_threads,
                                            .n_ctx = (int)MIN(n, (size_t)1 << 28),
-                                           .n_ubatch = l->n_ubatch ? l->n_ubatch : ROWS_PER_PASS,
-                                           .n_outputs = l->n_ubatch ? l->n_ubatch : ROWS_PER_PASS,
+                                           .n_ubatch = l->n_ubatch,
+                                           .n_outputs = l->n_ubatch,
                                            .type_k = l->type_k,
                                            .type_v = l->type_v,
                                            .exact = l->exact};
@@ -71,17 +72,18 @@ static int run_all(struct logits *l, const char *const *words, int n_words,
 
 int cmd_logits(int argc, char **argv)
 {
-    struct logits l = {0};
+    struct logits l = {.n_ubatch = ROWS_PER_PASS};
+    struct settings set = {0};
     const struct opt options[] = {
-        {"-m, --model", "FILE", OPT_STRING, &l.model_path, 0, 0, "GGUF file"},
+        settings_opt(&set, SETTING_MODEL, &l.model_path),
         {"--tokens", "IDS", OPT_STRING, &l.tokens, 0, 0, "token ids, separated by commas"},
         {"--tokens-file", "FILE", OPT_STRING, &l.tokens_file, 0, 0, "the same from a file"},
         {"-o, --output", "FILE", OPT_STRING, &l.out_path, 0, 0, "where to write; - for standard output"},
-        {"-t, --threads", "N", OPT_INT, &l.n_threads, 0, 512, "threads; 0: the cores this process may use"},
-        {"-ub, --ubatch-size", "N", OPT_INT, &l.n_ubatch, 0, 65536, "tokens of one pass (64)"},
-        {"-ctk, --cache-type-k", "TYPE", OPT_STRING, &l.type_k, 0, 0, "type of cached keys: f16 (default), f32"},
-        {"-ctv, --cache-type-v", "TYPE", OPT_STRING, &l.type_v, 0, 0, "type of cached values: f16 (default), f32"},
-        {"--exact", NULL, OPT_FLAG, &l.exact, 0, 0, "float32 activations in every product"},
+        settings_opt(&set, SETTING_N_THREADS, &l.n_threads),
+        settings_opt(&set, SETTING_N_UBATCH, &l.n_ubatch),
+        settings_opt(&set, SETTING_TYPE_K, &l.type_k),
+        settings_opt(&set, SETTING_TYPE_V, &l.type_v),
+        settings_opt(&set, SETTING_EXACT, &l.exact),
     };
     const struct opt_command command = {
         "redline logits MODEL --tokens 1,2,3 -o FILE",
@@ -92,9 +94,10 @@ int cmd_logits(int argc, char **argv)
     struct redline_err err = {0};
     struct redline_model *model = NULL;
     int n_words, exit_code;
-    if (!cmd_parse(&command, argc, argv, words, 1, &n_words, &exit_code)) return exit_code;
+    if (!settings_parse(&set, &command, argc, argv, words, 1, &n_words, &exit_code)) return exit_code;
     int status = run_all(&l, words, n_words, &model, &err);
     redline_model_close(&model);
     mem_free(l.rows);
+    settings_free(&set);
     return status ? cmd_fail(&err) : EXIT_FINE;
 }

@@ -6,6 +6,7 @@
 
 #include "base.h"
 #include "cmd.h"
+#include "settings.h"
 
 enum { DEFAULT_CTX = 4096 };
 
@@ -88,6 +89,7 @@ static int run_all(struct plan *plan, const char *const *words, int n_words,
 {
     const char *path;
     TRY(cmd_model_path(&path, plan->model_path, words, n_words, true, err));
+    if (!plan->params.n_ctx) plan->params.n_ctx = DEFAULT_CTX;
     TRY(redline_model_open(model, path, err));
     TRY(redline_plan(*model, &plan->params, &plan->p, err));
     TRY(plan->json ? print_json(plan, out, err) : print_text(*model, plan, out, err));
@@ -98,14 +100,15 @@ static int run_all(struct plan *plan, const char *const *words, int n_words,
 int cmd_plan(int argc, char **argv)
 {
     struct plan plan = {.params = {.n_ctx = DEFAULT_CTX}};
+    struct settings set = {0};
     struct redline_engine_params *p = &plan.params;
     const struct opt options[] = {
-        {"-m, --model", "FILE", OPT_STRING, &plan.model_path, 0, 0, "GGUF file"},
-        {"-c, --ctx-size", "N", OPT_INT, &p->n_ctx, 1, 1 << 28, "context in tokens (4096)"},
-        {"-t, --threads", "N", OPT_INT, &p->n_threads, 0, 512, "threads; 0: the cores this process may use"},
-        {"-ub, --ubatch-size", "N", OPT_INT, &p->n_ubatch, 0, 65536, "most prompt tokens of one pass (512)"},
-        {"-ctk, --cache-type-k", "TYPE", OPT_STRING, &p->type_k, 0, 0, "type of cached keys: f16 (default), f32"},
-        {"-ctv, --cache-type-v", "TYPE", OPT_STRING, &p->type_v, 0, 0, "type of cached values: f16 (default), f32"},
+        settings_opt(&set, SETTING_MODEL, &plan.model_path),
+        settings_opt(&set, SETTING_N_CTX, &p->n_ctx),
+        settings_opt(&set, SETTING_N_THREADS, &p->n_threads),
+        settings_opt(&set, SETTING_N_UBATCH, &p->n_ubatch),
+        settings_opt(&set, SETTING_TYPE_K, &p->type_k),
+        settings_opt(&set, SETTING_TYPE_V, &p->type_v),
         {"--layers", NULL, OPT_FLAG, &plan.layers, 0, 0, "a line for every layer"},
         {"--json", NULL, OPT_FLAG, &plan.json, 0, 0, "one JSON object"},
     };
@@ -119,9 +122,10 @@ int cmd_plan(int argc, char **argv)
     struct redline_model *model = NULL;
     struct buf out = {0};
     int n_words, exit_code;
-    if (!cmd_parse(&command, argc, argv, words, 1, &n_words, &exit_code)) return exit_code;
+    if (!settings_parse(&set, &command, argc, argv, words, 1, &n_words, &exit_code)) return exit_code;
     int status = run_all(&plan, words, n_words, &model, &out, &err);
     redline_model_close(&model);
     buf_free(&out);
+    settings_free(&set);
     return status ? cmd_fail(&err) : plan.p.fits ? EXIT_FINE : EXIT_NO;
 }

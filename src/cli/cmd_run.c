@@ -10,6 +10,7 @@
 #include "base.h"
 #include "cmd.h"
 #include "file.h"
+#include "settings.h"
 
 static const char default_prompt[] = "Once upon a time";
 
@@ -239,28 +240,29 @@ static int run_all(struct run *r, const char *const *words, int n_words, struct 
 
 int cmd_run(int argc, char **argv)
 {
-    struct run r = {.n_predict = 256, .sampling = redline_sampling_default()};
+    struct run r = {0};
     struct redline_sampling *s = &r.sampling;
+    struct settings set = {0};
     const struct opt options[] = {
-        {"-m, --model", "FILE", OPT_STRING, &r.model_path, 0, 0, "GGUF file; the demo model without it"},
+        settings_opt(&set, SETTING_MODEL, &r.model_path),
         {"-p, --prompt", "TEXT", OPT_STRING, &r.prompt, 0, 0, "raw text to continue (Once upon a time)"},
         {"-f, --file", "FILE", OPT_STRING, &r.prompt_file, 0, 0, "read the prompt from a file, - for standard input"},
-        {"-n, --n-predict", "N", OPT_INT, &r.n_predict, -1, 1e9, "most tokens to generate (256); -1: until the end"},
-        {"-c, --ctx-size", "N", OPT_INT, &r.n_ctx, 0, 1 << 28, "context in tokens; 0: what the request needs"},
-        {"-t, --threads", "N", OPT_INT, &r.n_threads, 0, 512, "threads; 0: the cores this process may use"},
-        {"-ub, --ubatch-size", "N", OPT_INT, &r.n_ubatch, 0, 65536, "most prompt tokens of one pass (512)"},
-        {"-ctk, --cache-type-k", "TYPE", OPT_STRING, &r.type_k, 0, 0, "type of cached keys: f16 (default), f32"},
-        {"-ctv, --cache-type-v", "TYPE", OPT_STRING, &r.type_v, 0, 0, "type of cached values: f16 (default), f32"},
-        {"--exact", NULL, OPT_FLAG, &r.exact, 0, 0, "float32 activations in every product"},
-        {"--temp", "X", OPT_FLOAT, &s->temperature, 0, 1000, "temperature (0.8); 0: always the most probable token"},
-        {"--top-k", "N", OPT_INT, &s->top_k, 0, 1e9, "keep the N most probable tokens (40); 0: all"},
-        {"--top-p", "X", OPT_FLOAT, &s->top_p, 0, 1, "keep the most probable X of the mass (0.95); 1: all"},
-        {"--min-p", "X", OPT_FLOAT, &s->min_p, 0, 1, "drop tokens below X times the best (0.05); 0: none"},
-        {"--repeat-penalty", "X", OPT_FLOAT, &s->repeat_penalty, 0, 1000, "penalty on recent tokens (1: none)"},
-        {"--repeat-last-n", "N", OPT_INT, &s->repeat_last_n, -1, 1e9, "how many tokens are recent (64); -1: all"},
-        {"--presence-penalty", "X", OPT_FLOAT, &s->presence_penalty, -1000, 1000, "subtracted from logits of recent tokens (0)"},
-        {"--frequency-penalty", "X", OPT_FLOAT, &s->frequency_penalty, -1000, 1000, "the same, for every occurrence (0)"},
-        {"-s, --seed", "N", OPT_U64, &s->seed, 0, 0, "seed of the random choice (0); same seed, same text"},
+        settings_opt(&set, SETTING_N_PREDICT, &r.n_predict),
+        settings_opt(&set, SETTING_N_CTX, &r.n_ctx),
+        settings_opt(&set, SETTING_N_THREADS, &r.n_threads),
+        settings_opt(&set, SETTING_N_UBATCH, &r.n_ubatch),
+        settings_opt(&set, SETTING_TYPE_K, &r.type_k),
+        settings_opt(&set, SETTING_TYPE_V, &r.type_v),
+        settings_opt(&set, SETTING_EXACT, &r.exact),
+        settings_opt(&set, SETTING_TEMPERATURE, &s->temperature),
+        settings_opt(&set, SETTING_TOP_K, &s->top_k),
+        settings_opt(&set, SETTING_TOP_P, &s->top_p),
+        settings_opt(&set, SETTING_MIN_P, &s->min_p),
+        settings_opt(&set, SETTING_REPEAT_PENALTY, &s->repeat_penalty),
+        settings_opt(&set, SETTING_REPEAT_LAST_N, &s->repeat_last_n),
+        settings_opt(&set, SETTING_PRESENCE_PENALTY, &s->presence_penalty),
+        settings_opt(&set, SETTING_FREQUENCY_PENALTY, &s->frequency_penalty),
+        settings_opt(&set, SETTING_SEED, &s->seed),
         {"--ignore-eos", NULL, OPT_FLAG, &r.ignore_end, 0, 0, "go on after the model's end token"},
         {"--no-display-prompt", NULL, OPT_FLAG, &r.no_prompt, 0, 0, "print the continuation alone"},
         {"--json", NULL, OPT_FLAG, &r.json, 0, 0, "one JSON object on standard output at the end"},
@@ -277,7 +279,7 @@ int cmd_run(int argc, char **argv)
     const char *words[1];
     struct redline_err err = {0};
     int n_words, exit_code;
-    if (!cmd_parse(&command, argc, argv, words, 1, &n_words, &exit_code)) return exit_code;
+    if (!settings_parse(&set, &command, argc, argv, words, 1, &n_words, &exit_code)) return exit_code;
     r.terminal = isatty(STDERR_FILENO) && !r.quiet;
     signal(SIGINT, on_interrupt);
     int status = run_all(&r, words, n_words, &err);
@@ -286,5 +288,6 @@ int cmd_run(int argc, char **argv)
     redline_model_close(&r.model);
     buf_free(&r.text);
     buf_free(&r.answer);
+    settings_free(&set);
     return status ? cmd_fail(&err) : EXIT_FINE;
 }

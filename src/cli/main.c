@@ -15,6 +15,7 @@ static const struct {
     {"logits", cmd_logits, "write the raw logits after each of some tokens"},
     {"inspect", cmd_inspect, "show what is in a model file"},
     {"plan", cmd_plan, "show where everything would live and what it costs, without loading"},
+    {"config", cmd_config, "show every setting, its value and where that came from"},
 };
 
 static void print_usage(FILE *to)

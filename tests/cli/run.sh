@@ -7,6 +7,10 @@ source_dir=$2
 demo=$source_dir/models/demo.gguf
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
+# the settings of whoever runs this shall not matter; settings.sh tests settings
+for variable in $(env | sed -n 's/^\(REDLINE__[A-Z0-9_]*\)=.*/\1/p'); do unset "$variable"; done
+mkdir "$tmp/config"
+export REDLINE_CONFIG_DIR="$tmp/config"
 n=0
 failed=0
 
@@ -34,7 +38,7 @@ same() {
 
 check "help" 0 "usage: redline COMMAND" "$redline" --help
 check "version" 0 "redline 0." "$redline" --version
-for command in run tokenize logits inspect plan; do
+for command in run tokenize logits inspect plan config; do
     check "$command --help" 0 "usage: redline $command" "$redline" $command --help
 done
 check "unknown command" 2 "did you mean 'tokenize'?" "$redline" tokenise

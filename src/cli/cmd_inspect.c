@@ -7,6 +7,7 @@
 
 #include "base.h"
 #include "cmd.h"
+#include "settings.h"
 
 struct inspect {
     const char *model_path;
@@ -145,8 +146,9 @@ static int run_all(struct inspect *in, const char *const *words, int n_words, st
 int cmd_inspect(int argc, char **argv)
 {
     struct inspect in = {0};
+    struct settings set = {0};
     const struct opt options[] = {
-        {"-m, --model", "FILE", OPT_STRING, &in.model_path, 0, 0, "GGUF file, or the first of a split set"},
+        settings_opt(&set, SETTING_MODEL, &in.model_path),
         {"--no-tensors", NULL, OPT_FLAG, &in.no_tensors, 0, 0, "metadata only"},
         {"--strict", NULL, OPT_FLAG, &in.strict, 0, 0, "fail when the model cannot be run or has unused tensors"},
         {"--json", NULL, OPT_FLAG, &in.json, 0, 0, "one JSON object"},
@@ -159,9 +161,10 @@ int cmd_inspect(int argc, char **argv)
     const char *words[1];
     struct redline_err err = {0};
     int n_words, exit_code;
-    if (!cmd_parse(&command, argc, argv, words, 1, &n_words, &exit_code)) return exit_code;
+    if (!settings_parse(&set, &command, argc, argv, words, 1, &n_words, &exit_code)) return exit_code;
     int status = run_all(&in, words, n_words, &err);
     redline_model_close(&in.model);
     buf_free(&in.out);
+    settings_free(&set);
     return status ? cmd_fail(&err) : EXIT_FINE;
 }

@@ -3,6 +3,7 @@
 #include "base.h"
 #include "cmd.h"
 #include "file.h"
+#include "settings.h"
 
 struct tokenize {
     const char *model_path, *file;
@@ -68,8 +69,9 @@ static int tokenize_input(const struct tokenize *t, const char *const *words, in
 int cmd_tokenize(int argc, char **argv)
 {
     struct tokenize t = {0};
+    struct settings set = {0};
     const struct opt options[] = {
-        {"-m, --model", "FILE", OPT_STRING, &t.model_path, 0, 0, "GGUF file; its weights are not needed"},
+        settings_opt(&set, SETTING_MODEL, &t.model_path),
         {"-f, --file", "FILE", OPT_STRING, &t.file, 0, 0, "read the text from a file"},
         {"--ids", NULL, OPT_FLAG, &t.ids, 0, 0, "print numbers instead of pieces"},
         {"--special", NULL, OPT_FLAG, &t.special, 0, 0, "special tokens in the text become those tokens"},
@@ -86,10 +88,11 @@ int cmd_tokenize(int argc, char **argv)
     struct redline_model *model = NULL;
     struct buf text = {0}, out = {0};
     int n_words, exit_code;
-    if (!cmd_parse(&command, argc, argv, words, 1, &n_words, &exit_code)) return exit_code;
+    if (!settings_parse(&set, &command, argc, argv, words, 1, &n_words, &exit_code)) return exit_code;
     int status = tokenize_input(&t, words, n_words, &model, &text, &out, &err);
     redline_model_close(&model);
     buf_free(&text);
     buf_free(&out);
+    settings_free(&set);
     return status ? cmd_fail(&err) : EXIT_FINE;
 }

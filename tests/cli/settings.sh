@@ -67,6 +67,8 @@ says "run: sampling" 0 "" cmp a b
 printf 'llm: {primary: {model: no.gguf, exact: true}}\n' >overrides.local.yaml
 says "run: model" 3 "no.gguf" "$redline" run -n 1
 says "plan: model" 3 "no.gguf" "$redline" plan
+says "inspect: model" 3 "no.gguf" "$redline" inspect
+says "tokenize: model" 3 "no.gguf" "$redline" tokenize
 says "a word beats the model" 0 "total" "$redline" plan "$demo"
 says "a flag does" 0 "total" "$redline" plan -m "$demo"
 says "flag and word" 2 "two models" "$redline" plan -m "$demo" "$demo"

@@ -3,12 +3,14 @@
  * A block of 256 weights meets one struct act_q8.  Its eight groups' scales d sc, times the eight e of
  * the activations, are one vector; minima meet the activations' sums in one fused multiply-add; the
  * products of unsigned codes and activations come from vpdpbusd, 64 at a time, each lane scaled by its
- * group's factor.  Q6_K has sixteen groups, and its offset of 32 goes the way of the minima. */
+ * group's factor.  Q6_K has sixteen groups of 16, which are the lanes of a folded vector, and an offset of
+ * 32, which is taken off there as an integer: see fold_avx512.h. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <string.h>
 
 #include "blocks.h"
+#include "fold_avx512.h"
 #include "mm_rows.h"
 #include "parts_avx512.h"
 
@@ -120,43 +122,38 @@ MM_INLINE __m512i codes_q6_k(const struct block_q6_k *b, int i)
 
 MM_INLINE void row_q6_k(float *y, size_t y_stride, const char *w, const char *x, size_t x_stride, int n, int nt)
 {
-    const __m512i twice = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
-    const __m512i quarter = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
-    __m512 sum[4], low[4];
+    const __m128i groups = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i spread = _mm512_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6, 1, 3, 5, 7, 1, 3, 5, 7);
+    __m512 sum[4];
 #pragma GCC unroll 4
-    for (int t = 0; t < nt; t++) sum[t] = low[t] = _mm512_setzero_ps();
+    for (int t = 0; t < nt; t++) sum[t] = _mm512_setzero_ps();
     for (int c = 0; c < n; c += 256, w += sizeof(struct block_q6_k), x += sizeof(struct act_q8)) {
         const struct block_q6_k *b = (const void *)w;
-        __m512 scale[4];
         _mm_prefetch(w + 1024, _MM_HINT_T0);
         _mm_prefetch(w + 1088, _MM_HINT_T0);
         _mm_prefetch(w + 1152, _MM_HINT_T0);
-        __m512i bytes = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)b->scales));
-        __m512 sc = _mm512_mul_ps(_mm512_set1_ps(f16(b->d)), _mm512_cvtepi32_ps(bytes));
-#pragma GCC unroll 4
-        for (int t = 0; t < nt; t++) {
-            const struct act_q8 *a = (const void *)(x + (size_t)t * x_stride);
-            __m512 e = _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(_mm256_load_ps(a->d)));
-            __m512i sums = _mm512_cvtepi16_epi32(_mm256_load_si256((const __m256i *)(const void *)a->sum));
-            scale[t] = _mm512_mul_ps(sc, e);
-            low[t] = _mm512_fmadd_ps(scale[t], _mm512_cvtepi32_ps(sums), low[t]);
-        }
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; i++) {
-            __m512i u = codes_q6_k(b, i), index = _mm512_add_epi32(quarter, _mm512_set1_epi32(4 * i));
+        __m512i dot[4][2];
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++) {
+            __m512i u = codes_q6_k(b, 2 * h), v = codes_q6_k(b, 2 * h + 1);
 #pragma GCC unroll 4
             for (int t = 0; t < nt; t++) {
                 const struct act_q8 *a = (const void *)(x + (size_t)t * x_stride);
-                __m512i p = _mm512_load_si512(a->q + 64 * i);
-                __m512 dot = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(_mm512_setzero_si512(), u, p));
-                sum[t] = _mm512_fmadd_ps(dot, _mm512_permutexvar_ps(index, scale[t]), sum[t]);
+                dot[t][h] = fold_products(u, v, a->q + 128 * h);
             }
+        }
+        __m128i bytes = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)b->scales), groups);
+        __m512 sc = _mm512_mul_ps(_mm512_set1_ps(f16(b->d)), _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)));
+#pragma GCC unroll 4
+        for (int t = 0; t < nt; t++) {
+            const struct act_q8 *a = (const void *)(x + (size_t)t * x_stride);
+            __m512 e = _mm512_permutexvar_ps(spread, _mm512_castps256_ps512(_mm256_load_ps(a->d)));
+            __m512 exact = _mm512_cvtepi32_ps(fold_offset(fold_halves(dot[t][0], dot[t][1]), a, 32));
+            sum[t] = _mm512_fmadd_ps(exact, _mm512_mul_ps(sc, e), sum[t]);
         }
     }
 #pragma GCC unroll 4
-    for (int t = 0; t < nt; t++)
-        y[(size_t)t * y_stride] =
-            _mm512_reduce_add_ps(_mm512_fnmadd_ps(low[t], _mm512_set1_ps(32), sum[t]));
+    for (int t = 0; t < nt; t++) y[(size_t)t * y_stride] = _mm512_reduce_add_ps(sum[t]);
 }
 
 void mm_q4_k_avx512(const struct kern_mm_args *a)

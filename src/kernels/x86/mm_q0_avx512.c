@@ -1,18 +1,15 @@
 /* mm_q0_avx512.c - products of the 32-element formats with 8-bit activations.
  *
  * All of them are w = d (u - offset) with u an unsigned byte: the four-bit code itself, or what a table
- * of sixteen makes of it.  So, with activations x = e p in blocks of 32,
- *
- *     sum w x = sum over blocks of d e (u . p)  -  offset * sum over blocks of d e (sum of p)
- *
- * Eight blocks make one struct act_q8, whose eight e and eight sums are one vector each: the eight
- * products d e are computed at once, the second sum is one fused multiply-add for all, and for the first
- * two blocks at a time are multiplied by vpdpbusd, eight lanes each, and scaled by their d e. */
+ * of sixteen makes of it.  Eight blocks meet one struct act_q8: vpdpbusd multiplies two blocks at a time,
+ * the four results are folded into one vector of integers (fold_avx512.h), and the offset's share is taken
+ * off there.  The eight products d e of the scales are computed at once. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <string.h>
 
 #include "blocks.h"
+#include "fold_avx512.h"
 #include "mm_rows.h"
 #include "parts_avx512.h"
 
@@ -35,31 +32,20 @@ MM_INLINE __m256 scales_f16(const char *b, int block_bytes)
 /* Sixteen bytes of nibbles of each of two blocks to 64 bytes: low ones first, then high ones. */
 MM_INLINE __m512i two_blocks(const char *first, const char *second)
 {
-    __m128i a = _mm_loadu_si128((const __m128i *)(const void *)first);
-    __m128i b = _mm_loadu_si128((const __m128i *)(const void *)second);
-    __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(a), _mm_srli_epi16(a, 4), 1);
-    __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(b), _mm_srli_epi16(b, 4), 1);
-    return _mm512_and_si512(_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1),
-                            _mm512_set1_epi8(15));
+    __m512i v = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)first));
+    v = _mm512_mask_broadcast_i32x4(v, 0xff00, _mm_loadu_si128((const __m128i *)(const void *)second));
+    const __m512i high = _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4);
+    return _mm512_and_si512(_mm512_srlv_epi64(v, high), _mm512_set1_epi8(15));
 }
 
 MM_INLINE void row_q0(float *y, size_t y_stride, const char *w, const char *x, size_t x_stride, int n,
                       int nt, struct format f, __m128i table)
 {
-    const __m512i spread[4] = {
-        _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0),
-        _mm512_set_epi32(3, 3, 3, 3, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2, 2, 2),
-        _mm512_set_epi32(5, 5, 5, 5, 5, 5, 5, 5, 4, 4, 4, 4, 4, 4, 4, 4),
-        _mm512_set_epi32(7, 7, 7, 7, 7, 7, 7, 7, 6, 6, 6, 6, 6, 6, 6, 6)};
-    const __m256 offset = _mm256_set1_ps((float)f.offset);
+    const __m512i spread = _mm512_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6, 1, 3, 5, 7, 1, 3, 5, 7); /* scales */
     char tail[8 * 34] = {0}; /* the last blocks, if they are fewer than eight: d = 0 beyond */
     __m512 sum[4];
-    __m256 low[4];
 #pragma GCC unroll 4
-    for (int t = 0; t < nt; t++) {
-        sum[t] = _mm512_setzero_ps();
-        low[t] = _mm256_setzero_ps();
-    }
+    for (int t = 0; t < nt; t++) sum[t] = _mm512_setzero_ps();
     for (int c = 0; c < n; c += 256, w += 8 * f.block_bytes, x += sizeof(struct act_q8)) {
         if (n - c < 256) {
             memcpy(tail, w, (size_t)((n - c) / 32 * f.block_bytes));
@@ -69,33 +55,28 @@ MM_INLINE void row_q0(float *y, size_t y_stride, const char *w, const char *x, s
             _mm_prefetch(w + 1088, _MM_HINT_T0);
             _mm_prefetch(w + 1152, _MM_HINT_T0);
         }
-        __m256 d = f.scales(w), scale[4];
-#pragma GCC unroll 4
-        for (int t = 0; t < nt; t++) {
-            const struct act_q8 *a = (const void *)(x + (size_t)t * x_stride);
-            __m256i pairs = _mm256_madd_epi16(_mm256_load_si256((const __m256i *)(const void *)a->sum),
-                                              _mm256_set1_epi16(1));
-            scale[t] = _mm256_mul_ps(d, _mm256_load_ps(a->d));
-            low[t] = _mm256_fmadd_ps(scale[t], _mm256_cvtepi32_ps(pairs), low[t]);
-        }
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; i++) {
-            __m512i u = f.codes(w + 2 * i * f.block_bytes, table);
+        __m512i dot[4][2];
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++) {
+            __m512i u = f.codes(w + 4 * h * f.block_bytes, table);
+            __m512i v = f.codes(w + (4 * h + 2) * f.block_bytes, table);
 #pragma GCC unroll 4
             for (int t = 0; t < nt; t++) {
                 const struct act_q8 *a = (const void *)(x + (size_t)t * x_stride);
-                __m512i p = _mm512_load_si512(a->q + 64 * i);
-                __m512 dot = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(_mm512_setzero_si512(), u, p));
-                __m512 wide = _mm512_permutexvar_ps(spread[i], _mm512_castps256_ps512(scale[t]));
-                sum[t] = _mm512_fmadd_ps(dot, wide, sum[t]);
+                dot[t][h] = fold_products(u, v, a->q + 128 * h);
             }
+        }
+        __m256 d = f.scales(w);
+#pragma GCC unroll 4
+        for (int t = 0; t < nt; t++) {
+            const struct act_q8 *a = (const void *)(x + (size_t)t * x_stride);
+            __m512 scale = _mm512_castps256_ps512(_mm256_mul_ps(d, _mm256_load_ps(a->d)));
+            __m512i exact = fold_offset(fold_halves(dot[t][0], dot[t][1]), a, f.offset);
+            sum[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(exact), _mm512_permutexvar_ps(spread, scale), sum[t]);
         }
     }
 #pragma GCC unroll 4
-    for (int t = 0; t < nt; t++) {
-        __m512 shift = _mm512_zextps256_ps512(_mm256_mul_ps(low[t], offset));
-        y[(size_t)t * y_stride] = _mm512_reduce_add_ps(_mm512_sub_ps(sum[t], shift));
-    }
+    for (int t = 0; t < nt; t++) y[(size_t)t * y_stride] = _mm512_reduce_add_ps(sum[t]);
 }
 
 /* ---- the formats ------------------------------------------------------------------------------ */

@@ -1,141 +1,150 @@
-/* mm_q0_avx2.c - products of the 32-element formats with 8-bit activations.
- *
- * One block at a time: vpmaddubsw multiplies unsigned by signed bytes into 16-bit pairs, vpmaddwd adds
- * those to 32 bits.  The pairs must not saturate, so the unsigned side is |w| and the signed one takes
- * over w's sign: 2 * 128 * 127 < 2^15.  Eight blocks meet one struct act_q8, as in mm_q0_avx512.c. */
+/* mm_q0_avx2.c - products of the 32-element formats with 8-bit activations: their codes and scales, eight
+ * blocks at a time.  The product itself is row_fold() of fold_avx2.h. */
 #if defined(__x86_64__)
-#include <immintrin.h>
-#include <string.h>
-
-#include "blocks.h"
-#include "convert.h"
-#include "mm_rows.h"
+#include "fold_avx2.h"
 #include "parts_avx2.h"
 
-struct format {
-    int block_bytes;
-    float (*scale)(const char *block);
-    __m256i (*values)(const char *block); /* w / scale, as signed bytes */
-};
+/* ---- scales ----------------------------------------------------------------------------------- */
 
-MM_INLINE float sum_of(__m256 v)
+/* The f16 numbers at the start of four blocks. */
+MM_INLINE __m256 four_f16(const char *b, int block_bytes)
 {
-    __m128 x = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
-    return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
+    uint16_t d[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) memcpy(&d[i], b + i * block_bytes, sizeof d[i]);
+    __m128 v = _mm_cvtph_ps(_mm_setr_epi16((short)d[0], (short)d[1], (short)d[2], (short)d[3], 0, 0, 0, 0));
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(v), v, 1);
 }
 
-MM_INLINE void row_q0(float *y, size_t y_stride, const char *w, const char *x, size_t x_stride, int n,
-                      int nt, struct format f)
+MM_INLINE __m256 scales_18(const char *w, int h)
 {
-    __m256 sum[4];
-#pragma GCC unroll 4
-    for (int t = 0; t < nt; t++) sum[t] = _mm256_setzero_ps();
-    for (int c = 0; c < n; c += 32, w += f.block_bytes) {
-        _mm_prefetch(w + 768, _MM_HINT_T0);
-        const float d = f.scale(w);
-        const __m256i q = f.values(w), magnitude = _mm256_abs_epi8(q);
-        const size_t at = (size_t)(c / 256) * sizeof(struct act_q8);
-        const int block = c % 256 / 32;
-#pragma GCC unroll 4
-        for (int t = 0; t < nt; t++) {
-            const struct act_q8 *a = (const void *)(x + (size_t)t * x_stride + at);
-            __m256i p = _mm256_load_si256((const __m256i *)(const void *)(a->q + 32 * block));
-            __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(p, q));
-            __m256 dot = _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-            sum[t] = _mm256_fmadd_ps(_mm256_set1_ps(d * a->d[block]), dot, sum[t]);
-        }
-    }
-#pragma GCC unroll 4
-    for (int t = 0; t < nt; t++) y[(size_t)t * y_stride] = sum_of(sum[t]);
+    return four_f16(w + 4 * 18 * h, 18);
 }
 
-/* ---- the formats ------------------------------------------------------------------------------ */
-
-MM_INLINE float scale_f16(const char *b)
+MM_INLINE __m256 scales_20(const char *w, int h)
 {
-    uint16_t h;
-    memcpy(&h, b, sizeof h);
-    return _cvtsh_ss(h);
+    return four_f16(w + 4 * 20 * h, 20);
 }
 
+MM_INLINE __m256 mins_20(const char *w, int h)
+{
+    return four_f16(w + 4 * 20 * h + 2, 20);
+}
+
+MM_INLINE __m256 scales_22(const char *w, int h)
+{
+    return four_f16(w + 4 * 22 * h, 22);
+}
+
+MM_INLINE __m256 scales_24(const char *w, int h)
+{
+    return four_f16(w + 4 * 24 * h, 24);
+}
+
+MM_INLINE __m256 mins_24(const char *w, int h)
+{
+    return four_f16(w + 4 * 24 * h + 2, 24);
+}
+
+MM_INLINE __m256 scales_34(const char *w, int h)
+{
+    return four_f16(w + 4 * 34 * h, 34);
+}
+
+/* 2^(e - 128): the table holds doubled values.  Below e = 2 the result is subnormal, e = 255 is NaN. */
+MM_INLINE __m256 scales_mxfp4(const char *w, int h)
+{
+    const char *b = w + 4 * 17 * h;
+    __m128i e = _mm_setr_epi32((uint8_t)b[0], (uint8_t)b[17], (uint8_t)b[34], (uint8_t)b[51]);
+    __m128i normal = _mm_slli_epi32(_mm_sub_epi32(e, _mm_set1_epi32(1)), 23);
+    __m128i small = _mm_sllv_epi32(_mm_set1_epi32(0x00200000), e);
+    __m128i bits = _mm_blendv_epi8(normal, small, _mm_cmpgt_epi32(_mm_set1_epi32(2), e));
+    __m128i is_nan = _mm_cmpeq_epi32(e, _mm_set1_epi32(255));
+    bits = _mm_blendv_epi8(bits, _mm_set1_epi32(0x7fc00000), is_nan);
+    return _mm256_castsi256_ps(_mm256_broadcastsi128_si256(bits));
+}
+
+/* ---- codes ------------------------------------------------------------------------------------ */
+
+/* Sixteen bytes of nibbles to 32: low ones first, then high ones. */
 MM_INLINE __m256i nibbles(const char *qs)
 {
-    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)qs);
-    __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(v), _mm_srli_epi16(v, 4), 1);
-    return _mm256_and_si256(both, _mm256_set1_epi8(15));
+    __m256i both = _mm256_broadcastsi128_si256(load_128(qs));
+    return _mm256_and_si256(_mm256_srlv_epi64(both, _mm256_setr_epi64x(0, 0, 4, 4)), _mm256_set1_epi8(15));
 }
 
-MM_INLINE __m256i values_q4_0(const char *b)
+/* The nibbles and the word of fifth bits before them, bit i for byte i: the word's byte to every byte that
+ * needs it, then its bit alone. */
+MM_INLINE __m256i five_bits(const char *qh)
 {
-    return _mm256_sub_epi8(nibbles(b + 2), _mm256_set1_epi8(8));
-}
-
-/* Bit i of the word to byte i: its byte to every byte that needs it, then its bit alone. */
-MM_INLINE __m256i values_q5_0(const char *b)
-{
-    uint32_t fifth;
-    memcpy(&fifth, b + 2, sizeof fifth);
+    int32_t fifth;
+    memcpy(&fifth, qh, sizeof fifth);
     const __m256i pick = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
     const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201u);
-    __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32((int)fifth), pick);
-    __m256i clear = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), _mm256_setzero_si256());
-    return _mm256_sub_epi8(nibbles(b + 6), _mm256_and_si256(clear, _mm256_set1_epi8(16)));
+    __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(fifth), pick);
+    __m256i is_set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
+    return _mm256_or_si256(nibbles(qh + 4), _mm256_and_si256(is_set, _mm256_set1_epi8(16)));
 }
 
-MM_INLINE __m256i values_q8_0(const char *b)
+MM_INLINE __m256i looked_up(const char *qs, __m128i table)
 {
-    return _mm256_loadu_si256((const __m256i *)(const void *)(b + 2));
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), nibbles(qs));
 }
 
-MM_INLINE float scale_mxfp4(const char *b)
+MM_INLINE void codes_q4_0(__m256i u[4], const char *w, int h)
 {
-    return 0.5f * float_of_e8m0((uint8_t)b[0]); /* the table holds doubled values */
+    for (int i = 0; i < 4; i++) u[i] = nibbles(w + 18 * (4 * h + i) + 2);
 }
 
-MM_INLINE __m256i values_mxfp4(const char *b)
+MM_INLINE void codes_q4_1(__m256i u[4], const char *w, int h)
 {
-    __m128i table = _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
-    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), nibbles(b + 1));
+    for (int i = 0; i < 4; i++) u[i] = nibbles(w + 20 * (4 * h + i) + 4);
 }
 
-MM_INLINE void row_q4_0(float *y, size_t ys, const char *w, const char *x, size_t xs, int n, int nt)
+MM_INLINE void codes_q5_0(__m256i u[4], const char *w, int h)
 {
-    row_q0(y, ys, w, x, xs, n, nt, (struct format){18, scale_f16, values_q4_0});
+    for (int i = 0; i < 4; i++) u[i] = five_bits(w + 22 * (4 * h + i) + 2);
 }
 
-MM_INLINE void row_q5_0(float *y, size_t ys, const char *w, const char *x, size_t xs, int n, int nt)
+MM_INLINE void codes_q5_1(__m256i u[4], const char *w, int h)
 {
-    row_q0(y, ys, w, x, xs, n, nt, (struct format){22, scale_f16, values_q5_0});
+    for (int i = 0; i < 4; i++) u[i] = five_bits(w + 24 * (4 * h + i) + 4);
 }
 
-MM_INLINE void row_q8_0(float *y, size_t ys, const char *w, const char *x, size_t xs, int n, int nt)
+MM_INLINE void codes_q8_0(__m256i u[4], const char *w, int h)
 {
-    row_q0(y, ys, w, x, xs, n, nt, (struct format){34, scale_f16, values_q8_0});
+    for (int i = 0; i < 4; i++) u[i] = load_256(w + 34 * (4 * h + i) + 2);
 }
 
-MM_INLINE void row_mxfp4(float *y, size_t ys, const char *w, const char *x, size_t xs, int n, int nt)
+MM_INLINE void codes_iq4_nl(__m256i u[4], const char *w, int h)
 {
-    row_q0(y, ys, w, x, xs, n, nt, (struct format){17, scale_mxfp4, values_mxfp4});
+    const __m128i table = _mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
+    for (int i = 0; i < 4; i++) u[i] = looked_up(w + 18 * (4 * h + i) + 2, table);
 }
 
-void mm_q4_0_avx2(const struct kern_mm_args *a)
+MM_INLINE void codes_mxfp4(__m256i u[4], const char *w, int h) /* + 12 */
 {
-    mm_rows(a, row_q4_0);
+    const __m128i table = _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
+    for (int i = 0; i < 4; i++) u[i] = looked_up(w + 17 * (4 * h + i) + 1, table);
 }
 
-void mm_q5_0_avx2(const struct kern_mm_args *a)
-{
-    mm_rows(a, row_q5_0);
-}
+/* ---- the products ----------------------------------------------------------------------------- */
 
-void mm_q8_0_avx2(const struct kern_mm_args *a)
-{
-    mm_rows(a, row_q8_0);
-}
-
-void mm_mxfp4_avx2(const struct kern_mm_args *a)
-{
-    mm_rows(a, row_mxfp4);
-}
+#define PRODUCT(name, block_bytes, offset, fold, scales, mins)                                              \
+    MM_INLINE void row_##name(float *y, size_t ys, const char *w, const char *x, size_t xs, int n, int nt) \
+    {                                                                                                       \
+        const struct format f = {8 * (block_bytes), offset, fold, codes_##name, scales, mins};             \
+        row_fold(y, ys, w, x, xs, n, nt, f);                                                                \
+    }                                                                                                       \
+    void mm_##name##_avx2(const struct kern_mm_args *a)                                                     \
+    {                                                                                                       \
+        mm_rows(a, row_##name);                                                                             \
+    }
+PRODUCT(q4_0, 18, 8, FOLD_CODES, scales_18, NULL)
+PRODUCT(q4_1, 20, 0, FOLD_CODES, scales_20, mins_20)
+PRODUCT(q5_0, 22, 16, FOLD_CODES, scales_22, NULL)
+PRODUCT(q5_1, 24, 0, FOLD_CODES, scales_24, mins_24)
+PRODUCT(q8_0, 34, 0, FOLD_VALUES, scales_34, NULL)
+PRODUCT(iq4_nl, 18, 0, FOLD_VALUES, scales_18, NULL)
+PRODUCT(mxfp4, 17, 12, FOLD_CODES, scales_mxfp4, NULL)
 #endif

@@ -133,4 +133,36 @@ MM_INLINE void row_fold(float *y, size_t y_stride, const char *w, const char *x,
     for (int t = 0; t < nt; t++) y[(size_t)t * y_stride] = sum_of(sum[t]);
 }
 
+/* ---- formats ---------------------------------------------------------------------------------- */
+
+/* Sixteen bytes of nibbles to 32: low ones first, then high ones. */
+MM_INLINE __m256i nibbles(const void *qs)
+{
+    __m256i both = _mm256_broadcastsi128_si256(load_128(qs));
+    return _mm256_and_si256(_mm256_srlv_epi64(both, _mm256_setr_epi64x(0, 0, 4, 4)), _mm256_set1_epi8(15));
+}
+
+MM_INLINE __m256i looked_up(const void *qs, __m128i table)
+{
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), nibbles(qs));
+}
+
+MM_INLINE __m256i iq4_codes(const void *qs)
+{
+    const __m128i values =
+        _mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
+    return looked_up(qs, values);
+}
+
+/* mm_NAME_avx2() of a format: the members of struct format in their order. */
+#define PRODUCT(name, ...)                                                                                  \
+    MM_INLINE void row_##name(float *y, size_t ys, const char *w, const char *x, size_t xs, int n, int nt) \
+    {                                                                                                       \
+        row_fold(y, ys, w, x, xs, n, nt, (struct format){__VA_ARGS__});                                     \
+    }                                                                                                       \
+    void mm_##name##_avx2(const struct kern_mm_args *a)                                                     \
+    {                                                                                                       \
+        mm_rows(a, row_##name);                                                                             \
+    }
+
 #endif

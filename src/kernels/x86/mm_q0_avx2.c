@@ -66,13 +66,6 @@ MM_INLINE __m256 scales_mxfp4(const char *w, int h)
 
 /* ---- codes ------------------------------------------------------------------------------------ */
 
-/* Sixteen bytes of nibbles to 32: low ones first, then high ones. */
-MM_INLINE __m256i nibbles(const char *qs)
-{
-    __m256i both = _mm256_broadcastsi128_si256(load_128(qs));
-    return _mm256_and_si256(_mm256_srlv_epi64(both, _mm256_setr_epi64x(0, 0, 4, 4)), _mm256_set1_epi8(15));
-}
-
 /* The nibbles and the word of fifth bits before them, bit i for byte i: the word's byte to every byte that
  * needs it, then its bit alone. */
 MM_INLINE __m256i five_bits(const char *qh)
@@ -84,11 +77,6 @@ MM_INLINE __m256i five_bits(const char *qh)
     __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(fifth), pick);
     __m256i is_set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
     return _mm256_or_si256(nibbles(qh + 4), _mm256_and_si256(is_set, _mm256_set1_epi8(16)));
-}
-
-MM_INLINE __m256i looked_up(const char *qs, __m128i table)
-{
-    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), nibbles(qs));
 }
 
 MM_INLINE void codes_q4_0(__m256i u[4], const char *w, int h)
@@ -118,8 +106,7 @@ MM_INLINE void codes_q8_0(__m256i u[4], const char *w, int h)
 
 MM_INLINE void codes_iq4_nl(__m256i u[4], const char *w, int h)
 {
-    const __m128i table = _mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
-    for (int i = 0; i < 4; i++) u[i] = looked_up(w + 18 * (4 * h + i) + 2, table);
+    for (int i = 0; i < 4; i++) u[i] = iq4_codes(w + 18 * (4 * h + i) + 2);
 }
 
 MM_INLINE void codes_mxfp4(__m256i u[4], const char *w, int h) /* + 12 */
@@ -130,21 +117,11 @@ MM_INLINE void codes_mxfp4(__m256i u[4], const char *w, int h) /* + 12 */
 
 /* ---- the products ----------------------------------------------------------------------------- */
 
-#define PRODUCT(name, block_bytes, offset, fold, scales, mins)                                              \
-    MM_INLINE void row_##name(float *y, size_t ys, const char *w, const char *x, size_t xs, int n, int nt) \
-    {                                                                                                       \
-        const struct format f = {8 * (block_bytes), offset, fold, codes_##name, scales, mins};             \
-        row_fold(y, ys, w, x, xs, n, nt, f);                                                                \
-    }                                                                                                       \
-    void mm_##name##_avx2(const struct kern_mm_args *a)                                                     \
-    {                                                                                                       \
-        mm_rows(a, row_##name);                                                                             \
-    }
-PRODUCT(q4_0, 18, 8, FOLD_CODES, scales_18, NULL)
-PRODUCT(q4_1, 20, 0, FOLD_CODES, scales_20, mins_20)
-PRODUCT(q5_0, 22, 16, FOLD_CODES, scales_22, NULL)
-PRODUCT(q5_1, 24, 0, FOLD_CODES, scales_24, mins_24)
-PRODUCT(q8_0, 34, 0, FOLD_VALUES, scales_34, NULL)
-PRODUCT(iq4_nl, 18, 0, FOLD_VALUES, scales_18, NULL)
-PRODUCT(mxfp4, 17, 12, FOLD_CODES, scales_mxfp4, NULL)
+PRODUCT(q4_0, 8 * 18, 8, FOLD_CODES, codes_q4_0, scales_18, NULL)
+PRODUCT(q4_1, 8 * 20, 0, FOLD_CODES, codes_q4_1, scales_20, mins_20)
+PRODUCT(q5_0, 8 * 22, 16, FOLD_CODES, codes_q5_0, scales_22, NULL)
+PRODUCT(q5_1, 8 * 24, 0, FOLD_CODES, codes_q5_1, scales_24, mins_24)
+PRODUCT(q8_0, 8 * 34, 0, FOLD_VALUES, codes_q8_0, scales_34, NULL)
+PRODUCT(iq4_nl, 8 * 18, 0, FOLD_VALUES, codes_iq4_nl, scales_18, NULL)
+PRODUCT(mxfp4, 8 * 17, 12, FOLD_CODES, codes_mxfp4, scales_mxfp4, NULL)
 #endif

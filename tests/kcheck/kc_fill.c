@@ -41,12 +41,6 @@ void kc_fill_floats(struct kc *kc, enum kc_fill fill, float *x, size_t n)
 
 /* ---- weights ----------------------------------------------------------------------------- */
 
-/* The largest code of formats whose codes are stored with an offset or behind a table. */
-static const uint8_t reach[DTYPE_COUNT] = {
-    [DTYPE_Q4_0] = 8,  [DTYPE_Q5_0] = 16,    [DTYPE_Q8_0] = 128,   [DTYPE_Q3_K] = 4,
-    [DTYPE_Q6_K] = 32, [DTYPE_IQ4_NL] = 128, [DTYPE_IQ4_XS] = 128, [DTYPE_MXFP4] = 12,
-};
-
 /* Where a block keeps its f16 numbers; 0xff: nowhere. */
 static const struct {
     uint8_t d, m;
@@ -111,6 +105,13 @@ void kc_fill_weights(struct kc *kc, enum kc_fill fill, enum dtype dtype, void *w
 
 /* ---- activations ------------------------------------------------------------------------- */
 
+static void put_act(struct act_q8 *x, size_t i, int q)
+{
+    struct act_q8 *b = x + i / 256;
+    b->q[i % 256] = (int8_t)q;
+    b->sum[i % 256 / 16] = (int16_t)(b->sum[i % 256 / 16] + q);
+}
+
 void kc_fill_acts(struct kc *kc, enum kc_fill fill, struct act_q8 *x, size_t n)
 {
     memset(x, 0, (n + 255) / 256 * sizeof *x);
@@ -120,10 +121,36 @@ void kc_fill_acts(struct kc *kc, enum kc_fill fill, struct act_q8 *x, size_t n)
         if (fill == KC_CONSTANT) q = 127;
         if (fill == KC_NEGATIVE) q = -127;
         if (fill == KC_ALTERNATING) q = i % 2 ? 127 : -127;
-        struct act_q8 *b = x + i / 256;
-        b->q[i % 256] = (int8_t)q;
-        b->sum[i % 256 / 16] = (int16_t)(b->sum[i % 256 / 16] + q);
-        if (i % 32 == 0) b->d[i % 256 / 32] = fabsf(one_float(kc, fill, 0)) * 0.01f;
+        put_act(x, i, q);
+        if (i % 32 == 0) x[i / 256].d[i % 256 / 32] = fabsf(one_float(kc, fill, 0)) * 0.01f;
+    }
+}
+
+/* ---- codes near zero --------------------------------------------------------------------- */
+
+/* The largest code of types that have an offset or a table; of the others 15 will do. */
+static const uint8_t reach[DTYPE_COUNT] = {
+    [DTYPE_Q4_0] = 8,  [DTYPE_Q5_0] = 16,    [DTYPE_Q8_0] = 127,   [DTYPE_Q3_K] = 4,
+    [DTYPE_Q6_K] = 32, [DTYPE_IQ4_NL] = 127, [DTYPE_IQ4_XS] = 127, [DTYPE_MXFP4] = 12,
+};
+
+void kc_fill_narrow_weights(struct kc *kc, bool ones, enum dtype dtype, void *w, size_t n)
+{
+    float value[256], most = reach[dtype] ? reach[dtype] : 15;
+    const struct dtype_info *info = dtype_info(dtype);
+    for (size_t at = 0; at < n; at += info->block_n, w = (char *)w + info->block_bytes) {
+        for (int i = 0; i < info->block_n; i++)
+            value[i] = 100 * (i % 16 == 0 ? -most : (float)(ones && kc_below(kc, 2)));
+        kern_scalar.encode[dtype](w, value, info->block_n);
+    }
+}
+
+void kc_fill_narrow_acts(struct kc *kc, struct act_q8 *x, size_t n)
+{
+    memset(x, 0, (n + 255) / 256 * sizeof *x);
+    for (size_t i = 0; i < n; i++) {
+        put_act(x, i, i % 16 == 0 ? 0 : 1 + kc_below(kc, 127));
+        if (i % 32 == 0) x[i / 256].d[i % 256 / 32] = 0.0001f * (float)(1 + kc_below(kc, 1000));
     }
 }
 
@@ -142,23 +169,20 @@ void kc_near(struct kc *kc, const char *name, size_t i, float got, double want, 
     kc_fail(kc, "%s[%zu] is %.9g, must be %.12g within %.3g", name, i, (double)got, want, bound);
 }
 
-void kc_decode(enum kc_fill fill, enum dtype dtype, double *w, double *magnitude, const void *src,
-               size_t n)
+void kc_decode(enum dtype dtype, double *w, double *magnitude, const void *src, size_t n)
 {
     float value[256];
     const struct dtype_info *info = dtype_info(dtype);
     struct unpacked u;
-    int offset = fill == KC_RANDOM ? 0 : reach[dtype];
     for (size_t at = 0; at < n; at += info->block_n, src = (const char *)src + info->block_bytes) {
         kern_scalar.decode[dtype](value, src, info->block_n);
         if (info->is_quantized) unpack_scalar[dtype](&u, src);
         for (int i = 0; i < info->block_n; i++) {
             w[at + (size_t)i] = (double)value[i];
             int g = info->is_quantized ? i / u.group : 0;
-            magnitude[at + (size_t)i] =
-                !info->is_quantized
-                    ? fabs((double)value[i])
-                    : fabs((double)u.d[g]) * (abs(u.q[i]) + offset) + fabs((double)u.m[g]);
+            magnitude[at + (size_t)i] = !info->is_quantized
+                                            ? fabs((double)value[i])
+                                            : fabs((double)u.d[g] * u.q[i]) + fabs((double)u.m[g]);
         }
     }
 }

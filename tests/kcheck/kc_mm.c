@@ -21,6 +21,7 @@ struct product {
     enum dtype dtype;
     enum kc_fill fill;
     bool is_quantized;
+    char *w, *x;             /* of the same name in a, to be written */
     size_t w_bytes, x_bytes; /* of one row, of one token; strides are larger */
 };
 
@@ -29,13 +30,13 @@ static size_t span(size_t stride, size_t last, int n)
     return n ? stride * (size_t)(n - 1) + last : 0;
 }
 
-static void fill_inputs(struct kc *kc, struct product *p, char *w, char *x)
+static void fill_inputs(struct kc *kc, struct product *p)
 {
     size_t n = (size_t)p->a.n_cols;
     for (int r = 0; r < p->a.n_rows; r++)
-        kc_fill_weights(kc, p->fill, p->dtype, w + (size_t)r * p->a.w_stride, n);
+        kc_fill_weights(kc, p->fill, p->dtype, p->w + (size_t)r * p->a.w_stride, n);
     for (int t = 0; t < p->a.n_tokens; t++) {
-        void *token = x + (size_t)t * p->a.x_stride;
+        void *token = p->x + (size_t)t * p->a.x_stride;
         if (p->is_quantized)
             kc_fill_acts(kc, p->fill, token, n);
         else
@@ -64,12 +65,10 @@ static void make(struct kc *kc, struct product *p, enum kc_fill fill, int rows, 
     p->a.x_stride = p->x_bytes + (p->is_quantized ? 64 : 4) * (size_t)kc_below(kc, 3);
     p->a.y_stride = (size_t)rows + (size_t)kc_below(kc, 4);
     kc_reset(kc);
-    char *w = kc_in(kc, span(p->a.w_stride, p->w_bytes, rows));
-    char *x = kc_in(kc, span(p->a.x_stride, p->x_bytes, tokens));
-    p->a.w = w;
-    p->a.x = x;
+    p->a.w = p->w = kc_in(kc, span(p->a.w_stride, p->w_bytes, rows));
+    p->a.x = p->x = kc_in(kc, span(p->a.x_stride, p->x_bytes, tokens));
     p->a.y = kc_out(kc, span(p->a.y_stride, (size_t)rows, tokens) * sizeof(float));
-    fill_inputs(kc, p, w, x);
+    fill_inputs(kc, p);
 }
 
 static void decode_acts(double *x, const struct act_q8 *b, int n)
@@ -81,7 +80,7 @@ static void decode_inputs(const struct product *p)
 {
     size_t n = (size_t)p->a.n_cols;
     for (size_t r = 0; r < (size_t)p->a.n_rows; r++)
-        kc_decode(p->fill, p->dtype, ref->w + r * n, ref->magnitude + r * n,
+        kc_decode(p->dtype, ref->w + r * n, ref->magnitude + r * n,
                   (const char *)p->a.w + r * p->a.w_stride, n);
     for (size_t t = 0; t < (size_t)p->a.n_tokens; t++) {
         const void *token = (const char *)p->a.x + t * p->a.x_stride;
@@ -135,6 +134,23 @@ static void shape(struct kc *kc, enum kc_fill fill, int rows, int cols, int toke
     judge(kc, &p);
 }
 
+/* Codes near zero under large scales: rows of zeros give zero, and sums of positive products are held
+ * to the bound of random ones, however much larger the codes are that the kernel works with. */
+static void narrow(struct kc *kc, bool ones, int cols)
+{
+    enum { R = 3, T = 5 };
+    struct product p;
+    kc->side = KC_BEHIND;
+    kc_case(kc, "R=%d C=%d T=%d, codes 0%s", R, cols, T, ones ? " and 1" : "");
+    make(kc, &p, KC_RANDOM, R, cols, T);
+    for (size_t r = 0; r < R; r++)
+        kc_fill_narrow_weights(kc, ones, p.dtype, p.w + r * p.a.w_stride, (size_t)cols);
+    for (size_t t = 0; t < T; t++)
+        kc_fill_narrow_acts(kc, (void *)(p.x + t * p.a.x_stride), (size_t)cols);
+    call(kc, &p);
+    judge(kc, &p);
+}
+
 /* Every part of a product gives the bits that the whole gave. */
 static void parts(struct kc *kc, enum kc_fill fill, int cols)
 {
@@ -184,6 +200,11 @@ void kc_check_mm(struct kc *kc)
         else
             parts(kc, fill, 2 * 256);
         if (block == 32) parts(kc, fill, 288);
+    }
+    for (int ones = 0; ones < 2 && block > 1; ones++) {
+        narrow(kc, ones, 256);
+        for (size_t i = 0; i < COUNT_OF(large); i++)
+            if (large[i] % block == 0) narrow(kc, ones, large[i]);
     }
     int width = block == 1 ? 77 : block == 32 ? 96 : 256;
     for (int rows = 0; rows <= ROWS; rows++)

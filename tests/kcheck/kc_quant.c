@@ -19,7 +19,7 @@ static void decode_case(struct kc *kc, enum kc_fill fill, size_t n)
     char *src = kc_in(kc, dtype_row_bytes(info, n));
     float *dst = kc_out(kc, n * sizeof *dst);
     kc_fill_weights(kc, fill, dtype, src, n);
-    kc_decode(KC_RANDOM, dtype, want, magnitude, src, n);
+    kc_decode(dtype, want, magnitude, src, n);
     kc_before(kc);
     kc->ops->decode[dtype](dst, src, n);
     kc_after(kc);

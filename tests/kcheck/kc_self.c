@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base.h"
+#include "convert.h"
 #include "kcheck.h"
 
 static float dot_without_tail(const float *a, const float *b, size_t n)
@@ -109,6 +110,26 @@ static void mm_last_block_lost(const struct kern_mm_args *a)
     kern_scalar.mm[DTYPE_Q8_0](&part);
 }
 
+/* Codes made unsigned, and the share of the 128 subtracted from float32 sums: right to a few bits of
+ * what was subtracted, which is not what the product is made of. */
+static void mm_offset_afterwards(const struct kern_mm_args *a)
+{
+    kern_scalar.mm[DTYPE_Q8_0](a);
+    for (int t = 0; t < a->n_tokens; t++)
+        for (int r = 0; r < a->n_rows; r++) {
+            const struct block_q8_0 *w =
+                (const void *)((const char *)a->w + (size_t)r * a->w_stride);
+            const struct act_q8 *x = (const void *)((const char *)a->x + (size_t)t * a->x_stride);
+            float *y = a->y + (size_t)t * a->y_stride + r, low = 0;
+            for (int b = 0; b < a->n_cols / 32; b++) {
+                int sum = x[b / 8].sum[b % 8 * 2] + x[b / 8].sum[b % 8 * 2 + 1];
+                low += 128 * float_of_f16(w[b].d) * x[b / 8].d[b % 8] * (float)sum;
+            }
+            volatile float raised = *y + low;
+            *y = raised - low;
+        }
+}
+
 /* Right within the bound, but two tokens at once are summed from the end. */
 static void mm_batch_differs(const struct kern_mm_args *a)
 {
@@ -159,6 +180,7 @@ static const struct fault {
     FAULT(encode, DTYPE_F16, f16_cut_off),
     FAULT(mm, DTYPE_Q4_K, mm_last_row_lost),
     FAULT(mm, DTYPE_Q8_0, mm_last_block_lost),
+    FAULT(mm, DTYPE_Q8_0, mm_offset_afterwards),
     FAULT(mm, DTYPE_F32, mm_batch_differs),
     FAULT(mm, DTYPE_Q6_K, mm_between_rows),
     FAULT(kv_sum, DTYPE_F16, kv_sum_last_lost),

@@ -79,6 +79,11 @@ void kc_fill_floats(struct kc *kc, enum kc_fill fill, float *x, size_t n);
  * DENORMAL. */
 void kc_fill_weights(struct kc *kc, enum kc_fill fill, enum dtype dtype, void *w, size_t n);
 void kc_fill_acts(struct kc *kc, enum kc_fill fill, struct act_q8 *x, size_t n);
+/* Large scales, but codes of 0 and 1 (or of 0 alone) and activations above zero: what a kernel adds
+ * to its codes must leave no trace.  The large codes that the scales need stand where activations
+ * are zero: at every sixteenth element. */
+void kc_fill_narrow_weights(struct kc *kc, bool ones, enum dtype dtype, void *w, size_t n);
+void kc_fill_narrow_acts(struct kc *kc, struct act_q8 *x, size_t n);
 int kc_below(struct kc *kc, int n); /* uniform in [0, n) */
 
 /* c u: relative to sum|ab|, what a float32 sum of n products may be off. */
@@ -88,10 +93,8 @@ double kc_sum_bound(enum kc_fill fill, size_t n);
 void kc_near(struct kc *kc, const char *name, size_t i, float got, double want, double bound);
 
 /* Decoded weights, and |d q| + |m| of each: what rounding errors of their products are relative to.
- * For fills other than RANDOM |d| times the largest code counts too: a kernel may multiply codes as
- * unsigned numbers and take the share of the offset off afterwards, in float32. */
-void kc_decode(enum kc_fill fill, enum dtype dtype, double *w, double *magnitude, const void *src,
-               size_t n);
+ */
+void kc_decode(enum dtype dtype, double *w, double *magnitude, const void *src, size_t n);
 
 /* Runs one case for every n from 0 to 300 that is a multiple of step, and some large ones, with
  * every fill, with the guard on either side. */

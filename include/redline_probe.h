@@ -60,6 +60,9 @@ struct redline_plan {
     uint64_t available_bytes;  /* free for this process now */
     uint64_t limit_bytes;      /* the container's limit, 0: none */
     uint64_t token_bytes;      /* weights read for one token */
+    uint64_t token_ops;        /* in the products of the layers, for one token; a multiply-add is two */
+    uint64_t head_ops;         /* in that of the output matrix, for each token whose logits are wanted */
+    uint64_t kv_token_ops;     /* in attention, for one token and each position that it attends to */
     int n_ctx_train;           /* what the model was trained for */
     int n_ctx_fits;            /* the longest context that would fit; 0: not even the weights do */
     bool fits;
@@ -90,6 +93,16 @@ struct redline_engine_facts {
     uint64_t last_level_cache_bytes;
 };
 void redline_engine_facts(const struct redline_engine *engine, struct redline_engine_facts *out);
+
+struct redline_kernel_facts { /* of one type of weights */
+    const char *type;      /* "Q4_K" */
+    const char *kernel;    /* table that serves it: "avx512" */
+    const char *arithmetic; /* of its products: "int8", or "f32" */
+    uint64_t bytes;        /* of all used tensors of the type */
+};
+
+/* The i-th, those with the most bytes first; false: there are not so many. */
+bool redline_kernel_at(const struct redline_engine *engine, size_t i, struct redline_kernel_facts *out);
 
 /* Reads memory far larger than the caches with the engine's threads, between two steps; the best of five
  * passes, in bytes per second.  Takes some 0.2 s, and memory: read the peak before. */

@@ -54,8 +54,10 @@ struct cpu_memory {
 
 void cpu_memory(struct cpu_memory *out);
 
-/* The largest resident size of this process so far, and the present one, in bytes. */
+/* The largest resident size of this process since its start or the last reset, and the present one, in
+ * bytes.  A kernel that cannot reset the first (before Linux 4.0) leaves it as it is. */
 uint64_t cpu_peak_rss_bytes(void);
+void cpu_reset_peak_rss(void);
 uint64_t cpu_rss_bytes(void);
 
 #endif

@@ -249,6 +249,14 @@ uint64_t cpu_peak_rss_bytes(void)
     return getrusage(RUSAGE_SELF, &usage) ? 0 : (uint64_t)usage.ru_maxrss * 1024;
 }
 
+void cpu_reset_peak_rss(void)
+{
+    FILE *f = fopen("/proc/self/clear_refs", "w");
+    if (!f) return;
+    fwrite("5", 1, 1, f); /* proc(5) */
+    fclose(f);
+}
+
 uint64_t cpu_rss_bytes(void)
 {
     char text[TEXT];

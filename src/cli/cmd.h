@@ -25,6 +25,7 @@ int cmd_tokenize(int argc, char **argv);
 int cmd_logits(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_plan(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
 int cmd_config(int argc, char **argv);
 
 /* ---- what commands share (cmd.c) ------------------------------------------------------------- */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base.h"
+#include "build_info.h"
 #include "cmd.h"
 
 static const struct {
@@ -15,6 +16,7 @@ static const struct {
     {"logits", cmd_logits, "write the raw logits after each of some tokens"},
     {"inspect", cmd_inspect, "show what is in a model file"},
     {"plan", cmd_plan, "show where everything would live and what it costs, without loading"},
+    {"bench", cmd_bench, "measure prompt and generation speed beside this machine's limits"},
     {"config", cmd_config, "show every setting, its value and where that came from"},
 };
 
@@ -50,7 +52,7 @@ int main(int argc, char **argv)
         return EXIT_FINE;
     }
     if (strcmp(argv[1], "--version") == 0) {
-        puts("redline " REDLINE_VERSION);
+        printf("redline " REDLINE_VERSION " (%s)\n", build_commit);
         return EXIT_FINE;
     }
     for (size_t i = 0; i < COUNT_OF(commands); i++)

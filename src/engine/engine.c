@@ -2,6 +2,7 @@
 #include "engine.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base.h"
@@ -94,6 +95,7 @@ int redline_engine_open(struct redline_engine **out, const struct redline_model 
     *out = NULL;
     if (!e) return err_memory(err, sizeof *e, "an engine");
     e->source = model;
+    e->exact = params->exact;
     e->listener = params->listener;
     e->user = params->user;
     pthread_mutex_init(&e->lock, NULL);
@@ -140,21 +142,43 @@ size_t redline_n_vocab(const struct redline_engine *e)
     return (size_t)e->model->h.n_vocab;
 }
 
-/* The weight type with the most bytes: the one whose kernel decides the speed. */
-static enum dtype main_type(const struct redline_model *m)
+struct type_bytes {
+    enum dtype type;
+    uint64_t bytes;
+};
+
+static int most_first(const void *a, const void *b)
 {
-    uint64_t bytes[DTYPE_COUNT] = {0};
-    enum dtype best = DTYPE_F32;
+    uint64_t x = ((const struct type_bytes *)a)->bytes, y = ((const struct type_bytes *)b)->bytes;
+    return (x < y) - (x > y);
+}
+
+/* How much of the weights each type has. */
+static void count_types(const struct redline_model *m, struct type_bytes types[DTYPE_COUNT])
+{
+    for (int i = 0; i < DTYPE_COUNT; i++) types[i] = (struct type_bytes){(enum dtype)i, 0};
     for (uint64_t i = 0; i < m->gguf->n_tensors; i++)
-        if (m->weights.used[i]) bytes[m->gguf->tensors[i].dtype] += m->gguf->tensors[i].bytes;
-    for (int i = 0; i < DTYPE_COUNT; i++)
-        if (bytes[i] > bytes[best]) best = (enum dtype)i;
-    return best;
+        if (m->weights.used[i]) types[m->gguf->tensors[i].dtype].bytes += m->gguf->tensors[i].bytes;
+    qsort(types, DTYPE_COUNT, sizeof *types, most_first);
+}
+
+bool redline_kernel_at(const struct redline_engine *e, size_t i, struct redline_kernel_facts *out)
+{
+    struct type_bytes types[DTYPE_COUNT];
+    count_types(e->source, types);
+    if (i >= DTYPE_COUNT || types[i].bytes == 0) return false;
+    bool integers = dtype_info(types[i].type)->is_quantized && !e->exact;
+    *out = (struct redline_kernel_facts){.type = dtype_name(types[i].type),
+                                         .kernel = e->backend->ops->kernel(e->backend, types[i].type),
+                                         .arithmetic = integers ? "int8" : "f32",
+                                         .bytes = types[i].bytes};
+    return true;
 }
 
 void redline_engine_facts(const struct redline_engine *e, struct redline_engine_facts *out)
 {
-    enum dtype type = main_type(e->source);
+    struct redline_kernel_facts main = {0};
+    redline_kernel_at(e, 0, &main);
     *out = (struct redline_engine_facts){
         .plan = e->plan,
         .load_ns = e->load_ns,
@@ -162,8 +186,8 @@ void redline_engine_facts(const struct redline_engine *e, struct redline_engine_
         .kv_touched_bytes = (uint64_t)e->most_pages * e->model->kv.page_bytes,
         .cpu = e->cpu.name,
         .features = e->features,
-        .kernel = e->backend->ops->kernel(e->backend, type),
-        .kernel_type = dtype_name(type),
+        .kernel = main.kernel,
+        .kernel_type = main.type,
         .last_level_cache_bytes = e->cpu.l3_bytes ? e->cpu.l3_bytes : e->cpu.l2_bytes,
     };
 }

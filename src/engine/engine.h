@@ -32,6 +32,7 @@ struct redline_engine {
     struct backend *backend;
     struct model *model;
     uint64_t load_ns;
+    bool exact;
     _Atomic int most_pages;             /* KV pages in use at their most */
     struct cpu_facts cpu;
     char features[64];

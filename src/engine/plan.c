@@ -103,6 +103,9 @@ int redline_plan(const struct redline_model *model, const struct redline_engine_
         .available_bytes = memory.available_bytes,
         .limit_bytes = memory.limit_bytes,
         .token_bytes = model->weights.token_bytes,
+        .token_ops = model->weights.token_ops,
+        .head_ops = model->weights.head_ops,
+        .kv_token_ops = 4 * (uint64_t)model->h.n_layers * (uint64_t)model->h.n_heads * (uint64_t)model->h.d_head,
         .n_ctx_train = model->h.n_ctx_train,
     };
     out->total_bytes = out->weight_bytes + out->kv_bytes + out->buffer_bytes + out->scratch_bytes;

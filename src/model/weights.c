@@ -137,23 +137,25 @@ static int bind_row(const struct binder *bind, const struct binding *row, int la
     return err_set(bind->err, REDLINE_FORMAT, "there is no tensor '%s'", name);
 }
 
-static uint64_t linear_bytes(const struct linear *l, int n_mats)
+static void count_linear(struct weights *w, const struct linear *l, int n_mats)
 {
-    return (uint64_t)l->w.mat_bytes * (uint64_t)n_mats;
+    w->token_bytes += (uint64_t)l->w.mat_bytes * (uint64_t)n_mats;
+    w->token_ops += 2 * (uint64_t)l->w.n_rows * (uint64_t)l->w.n_cols * (uint64_t)n_mats;
 }
 
-/* What one token reads: matrices only, the vectors are lost in the noise. */
-static uint64_t bytes_per_token(const struct weights *w, const struct hparams *h)
+/* What one token costs: matrices only, the vectors are lost in the noise. */
+static void count_token(struct weights *w, const struct hparams *h)
 {
-    uint64_t sum = linear_bytes(&w->head, 1);
     for (int i = 0; i < h->n_layers; i++) {
         const struct layer_weights *l = &w->layers[i];
         int n = h->n_experts ? h->n_experts_used : 1;
-        sum += linear_bytes(&l->wq, 1) + linear_bytes(&l->wk, 1) + linear_bytes(&l->wv, 1) +
-               linear_bytes(&l->wo, 1) + linear_bytes(&l->router, h->n_experts ? 1 : 0) +
-               linear_bytes(&l->gate, n) + linear_bytes(&l->up, n) + linear_bytes(&l->down, n);
+        const struct linear *once[] = {&l->wq, &l->wk, &l->wv, &l->wo}, *each[] = {&l->gate, &l->up, &l->down};
+        for (size_t k = 0; k < COUNT_OF(once); k++) count_linear(w, once[k], 1);
+        for (size_t k = 0; k < COUNT_OF(each); k++) count_linear(w, each[k], n);
+        if (h->n_experts) count_linear(w, &l->router, 1);
     }
-    return sum;
+    w->token_bytes += w->head.w.mat_bytes;
+    w->head_ops = 2 * (uint64_t)w->head.w.n_rows * (uint64_t)w->head.w.n_cols;
 }
 
 int weights_bind(struct weights *out, const struct hparams *h, const struct gguf *g,
@@ -176,7 +178,7 @@ int weights_bind(struct weights *out, const struct hparams *h, const struct gguf
         return status;
     }
     if (out->head.w.n_mats == 0) out->head.w = out->embed;
-    out->token_bytes = bytes_per_token(out, h);
+    count_token(out, h);
     return 0;
 }
 

@@ -1,0 +1,51 @@
+/* stats.c - sums in double, order statistics, binomial tails. */
+#include "stats.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+void stats_sort(double *values, size_t n)
+{
+    if (n > 0) qsort(values, n, sizeof *values, compare);
+}
+
+double stats_mean(const double *values, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += values[i];
+    return n > 0 ? sum / (double)n : NAN;
+}
+
+double stats_deviation(const double *values, size_t n)
+{
+    double mean = stats_mean(values, n), sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (values[i] - mean) * (values[i] - mean);
+    return n > 1 ? sqrt(sum / (double)(n - 1)) : 0;
+}
+
+double stats_median(const double *sorted, size_t n)
+{
+    if (n == 0) return NAN;
+    return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
+}
+
+bool stats_median_interval(const double *sorted, size_t n, double probability, double *low, double *high)
+{
+    size_t k = 0; /* how many values can be left out at either end */
+    double p = exp2(-(double)n), tail = p; /* that fewer than k + 1 of n lie below the median */
+    while (k < n / 2 && 1 - 2 * tail >= probability) {
+        k++;
+        p *= (double)(n - k + 1) / (double)k;
+        tail += p;
+    }
+    if (k == 0) return false;
+    *low = sorted[k - 1];
+    *high = sorted[n - k];
+    return true;
+}

@@ -1,0 +1,155 @@
+/* bench_run.c - an engine, a filled cache, repetitions. */
+#include "bench_run.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "base.h"
+#include "cpu.h"
+#include "mem.h"
+#include "rng.h"
+
+struct bench {
+    struct bench_result *out;
+    const struct bench_case *c;
+    struct redline_engine *engine;
+    struct redline_session *session; /* holds the depth between repetitions; NULL without one */
+    int32_t *ids;                    /* [n_depth + n_prompt or 1] */
+    size_t n_ids;
+};
+
+static int open_engine(struct bench *b, const struct redline_model *model, bool exact, struct redline_err *err)
+{
+    const struct bench_case *c = b->c;
+    struct redline_engine_params params = {.n_threads = c->n_threads,
+                                           .n_ctx = c->n_depth + MAX(c->n_prompt, 1) + c->n_gen,
+                                           .n_ubatch = MIN(c->n_batch, c->n_ubatch),
+                                           .type_k = c->type_k,
+                                           .type_v = c->type_v,
+                                           .exact = exact};
+    TRY(redline_engine_open(&b->engine, model, &params, err));
+    return c->n_depth ? redline_session_new(&b->session, b->engine, err) : 0;
+}
+
+static int make_ids(struct bench *b, struct redline_err *err)
+{
+    struct rng rng;
+    size_t n_vocab = redline_n_vocab(b->engine);
+    b->n_ids = (size_t)(b->c->n_depth + MAX(b->c->n_prompt, 1));
+    b->ids = mem_new(b->n_ids, sizeof *b->ids);
+    if (!b->ids) return err_memory(err, b->n_ids * sizeof *b->ids, "a prompt");
+    rng_seed(&rng, 1);
+    for (size_t i = 0; i < b->n_ids; i++) b->ids[i] = (int32_t)rng_below(&rng, n_vocab);
+    return 0;
+}
+
+/* One request over the first n ids. */
+static int request(const struct bench *b, size_t n, int n_predict, struct redline_event *done,
+                   struct redline_err *err)
+{
+    struct redline_job *job;
+    struct redline_request r = {.session = b->session,
+                                .ids = b->ids,
+                                .n_ids = n,
+                                .n_predict = n_predict,
+                                .ignore_end = true};
+    TRY(redline_submit(&job, b->engine, &r, err));
+    int status = redline_wait(job, done, err);
+    redline_job_free(&job);
+    return status;
+}
+
+/* The next repetition goes on where the depth ends, with another token than the last one had there. */
+static int repeat(struct bench *b, double *sample_ns, struct redline_err *err)
+{
+    const struct bench_case *c = b->c;
+    struct redline_event done;
+    int32_t *next = &b->ids[c->n_depth];
+    *next = (int32_t)(((size_t)*next + 1) % redline_n_vocab(b->engine));
+    TRY(request(b, b->n_ids, c->n_gen ? c->n_gen + 1 : 0, &done, err)); /* the last token is not fed */
+    if (done.done.n_cached != (size_t)c->n_depth || done.done.n_decoded != (size_t)c->n_gen)
+        return err_set(err, REDLINE_DEVICE, "%zu tokens were in the cache instead of %d, %zu decoded instead of %d",
+                       done.done.n_cached, c->n_depth, done.done.n_decoded, c->n_gen);
+    *sample_ns = (c->n_prompt ? (double)done.done.prefill_ns : 0) + (c->n_gen ? (double)done.done.decode_ns : 0);
+    return 0;
+}
+
+/* The sum of what n tokens attend to, the first of them at position `at`. */
+static double attended(double at, double n)
+{
+    return n * (at + 1) + n * (n - 1) / 2;
+}
+
+static void count_work(const struct bench *b)
+{
+    const struct bench_case *c = b->c;
+    const struct redline_plan *p = &b->out->engine.plan;
+    double n_timed = c->n_prompt + c->n_gen, n_outputs = c->n_gen + (c->n_prompt > 0);
+    double kv = attended(c->n_depth + (c->n_prompt ? 0 : 1), n_timed);
+    b->out->ops = n_timed * (double)p->token_ops + n_outputs * (double)p->head_ops + kv * (double)p->kv_token_ops;
+    b->out->bytes = c->n_prompt ? NAN : n_timed * (double)p->token_bytes + kv * (double)p->kv_token_bytes;
+}
+
+static void look_at_engine(const struct bench *b)
+{
+    struct bench_result *out = b->out;
+    redline_engine_facts(b->engine, &out->engine);
+    snprintf(out->cpu, sizeof out->cpu, "%s", out->engine.cpu);
+    snprintf(out->features, sizeof out->features, "%s", out->engine.features);
+    out->engine.cpu = out->engine.features = NULL;
+    while (out->n_kernels < BENCH_MOST_KERNELS &&
+           redline_kernel_at(b->engine, out->n_kernels, &out->kernels[out->n_kernels]))
+        out->n_kernels++;
+}
+
+static int read_memory(const struct bench *b, struct redline_err *err)
+{
+    double bandwidth;
+    TRY(redline_measure_bandwidth(b->engine, &bandwidth, err));
+    b->out->bandwidth = MAX(b->out->bandwidth, bandwidth);
+    return 0;
+}
+
+static int run_test(struct bench *b, const struct bench_options *o, struct redline_err *err)
+{
+    double unused;
+    struct redline_event done;
+    TRY(make_ids(b, err));
+    uint64_t peak_open = cpu_peak_rss_bytes();
+    TRY(read_memory(b, err));
+    cpu_reset_peak_rss();
+    if (b->c->n_depth) TRY(request(b, (size_t)b->c->n_depth, 0, &done, err));
+    for (int i = o->no_warmup ? 0 : -1; i < o->n_repetitions; i++) {
+        if (o->progress) o->progress(o->user, i);
+        TRY(repeat(b, i < 0 ? &unused : &b->out->samples_ns[b->out->n_samples++], err));
+    }
+    look_at_engine(b);
+    b->out->peak_rss_bytes = MAX(peak_open, cpu_peak_rss_bytes());
+    count_work(b);
+    return read_memory(b, err);
+}
+
+static void note_time(char *out, size_t n)
+{
+    struct tm utc;
+    time_t now = time(NULL);
+    gmtime_r(&now, &utc);
+    strftime(out, n, "%Y-%m-%dT%H:%M:%SZ", &utc);
+}
+
+int bench_run(struct bench_result *out, const struct redline_model *model, const struct bench_case *c,
+              const struct bench_options *options, struct redline_err *err)
+{
+    struct bench b = {.out = out, .c = c};
+    *out = (struct bench_result){.asked = *c, .exact = options->exact};
+    note_time(out->started, sizeof out->started);
+    redline_file_facts(model, &out->file);
+    cpu_reset_peak_rss();
+    int status = open_engine(&b, model, options->exact, err);
+    if (!status) status = run_test(&b, options, err);
+    redline_session_free(&b.session);
+    redline_engine_close(&b.engine);
+    mem_free(b.ids);
+    return status;
+}

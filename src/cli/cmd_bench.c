@@ -1,0 +1,160 @@
+/* cmd_bench.c - redline bench: every combination of the listed settings, measured and printed. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base.h"
+#include "bench_print.h"
+#include "cmd.h"
+#include "settings.h"
+
+struct bench_command {
+    /* options */
+    struct bench_grid grid;
+    const char *format;
+    int delay_s;
+    bool fields;
+    struct bench_options run;
+
+    /* in progress */
+    struct bench_printer printer;
+    struct redline_model *model;
+    const char *model_path;   /* of .model */
+    size_t i_case, n_cases;
+    bool terminal;            /* progress is shown on standard error */
+    struct bench_result result;
+    struct bench_row row;
+};
+
+static void clear_progress(const struct bench_command *b)
+{
+    if (b->terminal) fprintf(stderr, "\r\033[K");
+}
+
+static void show_progress(void *user, int repetition)
+{
+    const struct bench_command *b = user;
+    if (!b->terminal) return;
+    fprintf(stderr, "\r\033[Ktest %zu of %zu, ", b->i_case + 1, b->n_cases);
+    if (repetition < 0)
+        fprintf(stderr, "warming up");
+    else
+        fprintf(stderr, "run %d of %d", repetition + 1, b->run.n_repetitions);
+    fflush(stderr);
+}
+
+/* The model of this test: the one that is open already, if it is the same. */
+static int open_model(struct bench_command *b, const char *path, struct redline_err *err)
+{
+    if (b->model && b->model_path == path) return 0;
+    redline_model_close(&b->model);
+    TRY(redline_model_open(&b->model, path, err));
+    b->model_path = path;
+    return 0;
+}
+
+static int measure(struct bench_command *b, struct redline_err *err)
+{
+    struct bench_case c;
+    bench_grid_at(&b->grid, b->i_case, &c);
+    TRY(open_model(b, c.model, err));
+    if (b->i_case > 0) sleep((unsigned)b->delay_s);
+    int status = bench_run(&b->result, b->model, &c, &b->run, err);
+    clear_progress(b);
+    if (status) return status;
+    struct bench_limits limits = {NAN, NAN};
+    bench_row_fill(&b->row, &b->result, &limits);
+    return bench_print_row(&b->printer, &b->row, err);
+}
+
+static int measure_all(struct bench_command *b, struct redline_err *err)
+{
+    int status = 0;
+    b->n_cases = bench_grid_n(&b->grid);
+    if (b->n_cases == 0) return err_set(err, REDLINE_ARG, "there is nothing to measure: -p and -n are both 0");
+    TRY(bench_print_begin(&b->printer, err));
+    for (b->i_case = 0; !status && b->i_case < b->n_cases; b->i_case++) status = measure(b, err);
+    int ended = bench_print_end(&b->printer, status ? NULL : err);
+    return status ? status : ended;
+}
+
+static int setting_number(const struct settings *set, enum setting_id id)
+{
+    return *(const int *)set->all[id].to;
+}
+
+static const char *setting_word(const struct settings *set, enum setting_id id)
+{
+    return *(char *const *)set->all[id].to;
+}
+
+/* What the flags leave open: the settings', and llama-bench's lengths. */
+static int fill_grid(struct bench_command *b, const struct settings *set, const char *const *words, int n_words,
+                     struct redline_err *err)
+{
+    struct bench_grid *g = &b->grid;
+    if (g->models.n > 0 && n_words > 0)
+        return err_set(err, REDLINE_ARG, "models are named with -m and without: '%s'", words[0]);
+    TRY(bench_words_default(&g->models, n_words > 0 ? words[0] : setting_word(set, SETTING_MODEL), err));
+    TRY(bench_words_default(&g->types_k, setting_word(set, SETTING_TYPE_K), err));
+    TRY(bench_words_default(&g->types_v, setting_word(set, SETTING_TYPE_V), err));
+    bench_numbers_default(&g->n_prompt, 512);
+    bench_numbers_default(&g->n_gen, 128);
+    bench_numbers_default(&g->n_depth, 0);
+    bench_numbers_default(&g->n_batch, setting_number(set, SETTING_N_BATCH));
+    bench_numbers_default(&g->n_ubatch, setting_number(set, SETTING_N_UBATCH));
+    bench_numbers_default(&g->n_threads, setting_number(set, SETTING_N_THREADS));
+    return 0;
+}
+
+int cmd_bench(int argc, char **argv)
+{
+    static struct bench_command b; /* too large for a stack */
+    struct bench_grid *g = &b.grid;
+    struct settings set = {0};
+    b.format = "md";
+    b.run = (struct bench_options){.n_repetitions = 6, .progress = show_progress, .user = &b};
+    const struct opt options[] = {
+        bench_words_opt(&g->models, "-m, --model", "FILE,...", NULL, "GGUF files; without one, the demo model"),
+        bench_numbers_opt(&g->n_prompt, "-p, --n-prompt", 0, BENCH_MOST_TOKENS,
+                          "tokens of the prompt (512); 0: no such test"),
+        bench_numbers_opt(&g->n_gen, "-n, --n-gen", 0, BENCH_MOST_TOKENS,
+                          "tokens to generate (128); 0: no such test"),
+        bench_pairs_opt(&g->pairs, "-pg", "a prompt and what is generated after it, as one test"),
+        bench_numbers_opt(&g->n_depth, "-d, --n-depth", 0, BENCH_MOST_TOKENS,
+                          "tokens in the cache beforehand (0)"),
+        bench_numbers_opt(&g->n_batch, "-b, --batch-size", 1, 65536, "most tokens of one step of the scheduler"),
+        bench_numbers_opt(&g->n_ubatch, "-ub, --ubatch-size", 1, 65536, "most tokens of one forward pass"),
+        bench_words_opt(&g->types_k, "-ctk, --cache-type-k", "TYPE,...", "f16|f32", "type of cached keys: f16, f32"),
+        bench_words_opt(&g->types_v, "-ctv, --cache-type-v", "TYPE,...", "f16|f32", "type of cached values: f16, f32"),
+        bench_numbers_opt(&g->n_threads, "-t, --threads", 0, 512, "threads; 0: the cores this process may use"),
+        settings_opt(&set, SETTING_EXACT, &b.run.exact),
+        {"-r, --repetitions", "N", OPT_INT, &b.run.n_repetitions, 1, BENCH_MOST_SAMPLES,
+         "repetitions of each test (6: the fewest that give a 95 % interval)"},
+        {"-o, --output", "md|csv|json|jsonl", OPT_CHOICE, &b.format, 0, 0, "format on standard output (md)"},
+        {"--no-warmup", NULL, OPT_FLAG, &b.run.no_warmup, 0, 0, "no untimed repetition first"},
+        {"--delay", "S", OPT_INT, &b.delay_s, 0, 3600, "seconds between tests (0)"},
+        {"--fields", NULL, OPT_FLAG, &b.fields, 0, 0, "say what the fields of csv, json and jsonl mean, and end"},
+    };
+    const struct opt_command command = {
+        "redline bench [MODEL] [options]",
+        "Measures how fast prompts are read and tokens generated, each beside the limit that it meets:\n"
+        "memory bandwidth for generation, arithmetic for prompts.  Flags and fields are llama-bench's.",
+        options, COUNT_OF(options),
+        "Lists (8,16) and ranges (8-64, 8-64+8, 8-64*2) are measured in every combination; a flag may be\n"
+        "given several times.  Example: redline bench model.gguf -p 512 -n 64 -t 1-4 -o json"};
+    const char *words[1];
+    struct redline_err err = {0};
+    int n_words, exit_code;
+    if (!settings_parse(&set, &command, argc, argv, words, 1, &n_words, &exit_code)) return exit_code;
+    b.printer = (struct bench_printer){.format = bench_format_find(b.format), .grid = g};
+    b.terminal = isatty(STDERR_FILENO);
+    int status = b.fields ? bench_print_fields(&err) : fill_grid(&b, &set, words, n_words, &err);
+    if (!status && !b.fields) status = measure_all(&b, &err);
+    redline_model_close(&b.model);
+    bench_grid_free(g);
+    settings_free(&set);
+    return status ? cmd_fail(&err) : EXIT_FINE;
+}

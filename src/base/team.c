@@ -1,7 +1,9 @@
 /* team.c - threads that work in step.
  *
- * One generation counter starts a run, another counts barriers.  A waiter spins for about 50 us, yields
- * a while, then sleeps on a futex; whoever moves the counter on wakes sleepers only if there are any.
+ * One gate starts a run, another counts barriers.  A waiter spins for about 50 us, yields a while, then
+ * sleeps on a futex; whoever moves the gate on wakes sleepers only if there are any.  The value of the
+ * start gate says which run it is and how many members take part, so that nobody can join another run
+ * than the one that was meant.
  * With more members than processors nobody spins: the processor is needed by the one waited for. */
 #define _GNU_SOURCE
 #include "team.h"
@@ -25,7 +27,8 @@
 #include "fault.h"
 #include "mem.h"
 
-enum { SPINS = 2000, YIELDS = 20, LINE = 64 };
+enum { SPINS = 2000, YIELDS = 0, LINE = 64, RUN_SHIFT = 10 };
+_Static_assert(TEAM_MAX < 1 << RUN_SHIFT, "the start gate holds a number of members");
 
 struct gate { /* a counter to wait on, on a cache line of its own */
     _Alignas(LINE) _Atomic uint32_t value;
@@ -39,14 +42,14 @@ struct member {
 };
 
 struct team {
-    struct gate start;   /* moves on when there is work, or the end */
+    struct gate start;   /* run << RUN_SHIFT | members that take part; 0 of them: the end */
     struct gate barrier; /* moves on when all members have arrived */
     _Alignas(LINE) _Atomic int n_arrived;
     _Alignas(LINE) _Atomic int64_t next;
-    _Alignas(LINE) int n_members;
+    _Alignas(LINE) int n_members; /* that take part */
+    int n_all;
     int n_started;       /* threads to join: members 1..n_started */
     int n_spins;
-    bool quit;
     team_fn *fn;
     void *user;
     struct member *members;
@@ -77,28 +80,29 @@ static void gate_wait(struct gate *g, uint32_t seen, int n_spins)
     atomic_fetch_sub(&g->n_sleeping, 1);
 }
 
-static void gate_open(struct gate *g)
+static void gate_move(struct gate *g, uint32_t value)
 {
-    atomic_fetch_add(&g->value, 1);
+    atomic_store(&g->value, value);
     if (atomic_load(&g->n_sleeping) > 0)
         syscall(SYS_futex, &g->value, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
 void team_barrier(struct team *t, int member)
 {
+    int n = t->n_members; /* once the last has arrived, the next run may have another number */
     (void)member;
-    if (t->n_members == 1) {
+    if (n == 1) {
         atomic_store_explicit(&t->next, 0, memory_order_relaxed);
         return;
     }
     uint32_t seen = atomic_load_explicit(&t->barrier.value, memory_order_acquire);
-    if (atomic_fetch_add_explicit(&t->n_arrived, 1, memory_order_acq_rel) + 1 < t->n_members) {
+    if (atomic_fetch_add_explicit(&t->n_arrived, 1, memory_order_acq_rel) + 1 < n) {
         gate_wait(&t->barrier, seen, t->n_spins);
         return;
     }
     atomic_store_explicit(&t->n_arrived, 0, memory_order_relaxed);
     atomic_store_explicit(&t->next, 0, memory_order_relaxed);
-    gate_open(&t->barrier);
+    gate_move(&t->barrier, seen + 1);
 }
 
 int64_t team_next(struct team *t)
@@ -118,12 +122,22 @@ static void *member_main(void *user)
 {
     struct member *m = user;
     struct team *t = m->team;
-    for (uint32_t seen = 0;; seen++) {
+    for (uint32_t seen = 0;;) {
         gate_wait(&t->start, seen, t->n_spins);
-        if (t->quit) return NULL;
+        seen = atomic_load_explicit(&t->start.value, memory_order_acquire);
+        int n = (int)(seen & ((1 << RUN_SHIFT) - 1));
+        if (n == 0) return NULL;
+        if (m->id >= n) continue;
         t->fn(t->user, t, m->id);
         team_barrier(t, m->id);
     }
+}
+
+/* Starts the members for a run with n of them. */
+static void open_start(struct team *t, int n)
+{
+    uint32_t run = atomic_load_explicit(&t->start.value, memory_order_relaxed) >> RUN_SHIFT;
+    gate_move(&t->start, (run + 1) << RUN_SHIFT | (uint32_t)n);
 }
 
 void team_run(struct team *t, team_fn *fn, void *user)
@@ -131,20 +145,20 @@ void team_run(struct team *t, team_fn *fn, void *user)
     t->fn = fn;
     t->user = user;
     atomic_store_explicit(&t->next, 0, memory_order_relaxed);
-    if (t->n_members > 1) gate_open(&t->start);
+    if (t->n_members > 1) open_start(t, t->n_members);
     fn(user, t, 0);
     team_barrier(t, 0);
 }
 
 static int start_members(struct team *t, struct redline_err *err)
 {
-    for (int i = 1; i < t->n_members; i++) {
+    for (int i = 1; i < t->n_all; i++) {
         t->members[i] = (struct member){.team = t, .id = i};
         int failure = fault_hits(FAULT_THREAD)
                           ? EAGAIN
                           : pthread_create(&t->members[i].thread, NULL, member_main, &t->members[i]);
         if (failure)
-            return err_set(err, REDLINE_DEVICE, "%d of %d threads could be started: %s", i, t->n_members,
+            return err_set(err, REDLINE_DEVICE, "%d of %d threads could be started: %s", i, t->n_all,
                            strerror(failure));
         t->n_started = i;
     }
@@ -168,7 +182,7 @@ int team_new(struct team **out, int n_threads, struct redline_err *err)
     int n_usable = cpu.n_logical;
     if (cpu.quota > 0) n_usable = MIN(n_usable, (int)(cpu.quota + 0.5));
     memset(t, 0, sizeof *t);
-    t->n_members = n_threads;
+    t->n_members = t->n_all = n_threads;
     t->n_spins = n_threads <= n_usable ? SPINS : 0;
     t->members = members;
     int status = start_members(t, err);
@@ -183,12 +197,16 @@ void team_free(struct team **team)
 {
     struct team *t = team ? *team : NULL;
     if (!t) return;
-    t->quit = true;
-    if (t->n_started > 0) gate_open(&t->start);
+    if (t->n_started > 0) open_start(t, 0);
     for (int i = 1; i <= t->n_started; i++) pthread_join(t->members[i].thread, NULL);
     mem_free(t->members);
     mem_free(t);
     *team = NULL;
+}
+
+void team_limit(struct team *t, int n)
+{
+    t->n_members = MIN(MAX(n, 1), t->n_all);
 }
 
 int team_size(const struct team *t)

@@ -22,7 +22,11 @@ struct team;
  * started ("7 of 8 threads could be started: ..."). */
 int  team_new(struct team **out, int n_threads, struct redline_err *err);
 void team_free(struct team **team); /* joins; accepts NULL */
-int  team_size(const struct team *team);
+
+/* From the next run on, only members 0..n-1 take part, n from 1 to all; the others sleep.  Not inside a
+ * run. */
+void team_limit(struct team *team, int n);
+int  team_size(const struct team *team); /* of the members that take part */
 
 /* Runs fn(user, team, member) on every member and returns when all are done. Not reentrant. */
 typedef void team_fn(void *user, struct team *team, int member);

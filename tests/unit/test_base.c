@@ -26,7 +26,7 @@ static struct redline_err err;
 
 /* ---- team ----------------------------------------------------------------------------------------- */
 
-enum { ROUNDS = 300 };
+enum { ROUNDS = 300, ROUNDS_FEW = 5 };
 
 struct job {
     int size;
@@ -36,10 +36,9 @@ struct job {
     int plain[TEAM_MAX]; /* written by its member alone, read by all after a barrier */
 };
 
-static void count_rounds(void *user, struct team *team, int member)
+static void count(struct job *job, struct team *team, int member, int n_rounds)
 {
-    struct job *job = user;
-    for (int i = 1; i <= ROUNDS; i++) {
+    for (int i = 1; i <= n_rounds; i++) {
         job->plain[member] = i;
         atomic_fetch_add(&job->arrived, 1);
         team_barrier(team, member);
@@ -49,6 +48,16 @@ static void count_rounds(void *user, struct team *team, int member)
         while (team_next(team) < 10) atomic_fetch_add(&job->items, 1);
         team_barrier(team, member);
     }
+}
+
+static void count_rounds(void *user, struct team *team, int member)
+{
+    count(user, team, member, ROUNDS);
+}
+
+static void count_rounds_few(void *user, struct team *team, int member)
+{
+    count(user, team, member, ROUNDS_FEW);
 }
 
 static void test_team_in_step(void **state)
@@ -86,6 +95,35 @@ static void test_team_barrier_time(void **state)
     uint64_t start = clock_ns();
     team_run(team, only_barriers, &n);
     print_message("a barrier of two threads takes %.0f ns\n", (double)(clock_ns() - start) / n);
+    team_free(&team);
+}
+
+/* Teams that grow and shrink from run to run: nobody is missed, nobody joins who should not. */
+static void test_team_limit(void **state)
+{
+    enum { MOST = 9 };
+    struct team *team;
+    struct rng rng;
+    (void)state;
+    rng_seed(&rng, 3);
+    assert_int_equal(team_new(&team, MOST, &err), 0);
+    for (int again = 0; again < 400; again++) {
+        static struct job job;
+        int n = 1 + (int)rng_below(&rng, MOST), n_items = 0;
+        team_limit(team, n);
+        assert_int_equal(team_size(team), n);
+        job = (struct job){.size = n};
+        for (int i = n; i < MOST; i++) job.plain[i] = -1;
+        team_run(team, count_rounds_few, &job);
+        for (int i = 0; i < MOST; i++) n_items += job.plain[i] == ROUNDS_FEW;
+        assert_int_equal(job.wrong, 0);
+        assert_int_equal(job.arrived, ROUNDS_FEW * n);
+        assert_int_equal(n_items, n);
+    }
+    team_limit(team, 0);
+    assert_int_equal(team_size(team), 1);
+    team_limit(team, MOST + 1);
+    assert_int_equal(team_size(team), MOST);
     team_free(&team);
 }
 
@@ -336,6 +374,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_team_in_step),
+        cmocka_unit_test(test_team_limit),
         cmocka_unit_test(test_team_barrier_time),
         cmocka_unit_test(test_team_sleeps_between_runs),
         cmocka_unit_test(test_team_ranges),

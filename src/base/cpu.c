@@ -21,10 +21,11 @@ static const struct {
     uint32_t bit;
     uint32_t gone; /* what goes with it: the level and all that builds on it */
 } levels[] = {
-    {STR("avx2"), CPU_AVX2, CPU_AVX2 | CPU_AVX512 | CPU_BF16 | CPU_AMX},
+    {STR("avx2"), CPU_AVX2, CPU_AVX2 | CPU_AVX512 | CPU_BF16 | CPU_AMX | CPU_VNNI},
     {STR("avx512"), CPU_AVX512, CPU_AVX512 | CPU_BF16 | CPU_AMX},
     {STR("bf16"), CPU_BF16, CPU_BF16},
     {STR("amx"), CPU_AMX, CPU_AMX},
+    {STR("vnni"), CPU_VNNI, CPU_VNNI},
 };
 
 #if defined(__x86_64__)
@@ -56,6 +57,7 @@ static uint32_t detect(void)
     uint32_t f_dq_bw_vl = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
     if ((features & CPU_AVX2) && zmm && (b7 & f_dq_bw_vl) == f_dq_bw_vl && (c7 >> 11 & 1))
         features |= CPU_AVX512;
+    if ((features & CPU_AVX2) && (a71 >> 4 & 1)) features |= CPU_VNNI;
     if ((features & CPU_AVX512) && (a71 >> 5 & 1)) features |= CPU_BF16;
     uint32_t amx = 1u << 22 | 1u << 24 | 1u << 25;
     if ((features & CPU_AVX512) && tiles && (d7 & amx) == amx && amx_granted()) features |= CPU_AMX;
@@ -122,7 +124,7 @@ int cpu_features_check(struct redline_err *err)
     struct str word = apply_mask(&features, getenv("REDLINE_CPU"));
     if (!word.p) return 0;
     return err_set(err, REDLINE_ARG, "REDLINE_CPU: '%.*s' is not known; 'scalar' and -avx2, -avx512, "
-                   "-bf16, -amx are", STR_ARG(word));
+                   "-bf16, -amx, -vnni are", STR_ARG(word));
 }
 
 void cpu_features_text(uint32_t features, char *out, size_t n)

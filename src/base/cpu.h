@@ -14,6 +14,7 @@ enum cpu_feature {
     CPU_AVX512 = 1 << 1,   /* AVX-512 F, BW, DQ, VL, VNNI: Cascade Lake 2019, Ice Lake 2019, Zen 4 2022 */
     CPU_BF16 = 1 << 2,     /* AVX512_BF16: Cooper Lake 2020, Zen 4 2022, Sapphire Rapids 2023 */
     CPU_AMX = 1 << 3,      /* AMX TILE, INT8, BF16, granted by the kernel: Sapphire Rapids 2023 */
+    CPU_VNNI = 1 << 4,     /* AVX_VNNI, 256 bits wide without AVX-512: Alder Lake 2021, Zen 5 2024 */
 };
 
 /* The features to use: what the machine has, less what the environment variable REDLINE_CPU takes
@@ -39,11 +40,17 @@ struct cpu_facts {
     uint64_t l1d_bytes; /* of one core; 0: unknown */
     uint64_t l2_bytes;  /* of one core */
     uint64_t l3_bytes;  /* of the share that this process sees */
+    int n_l3;           /* distinct ones that the processors above have; 0: unknown */
+    char microcode[24]; /* "0xa101148", or "" */
 };
 
 /* Reads /sys, /proc and the cgroup (v1 and v2, the whole path up to the root); never fails, unknown
  * facts are 0.  The quota is the smallest on the path, as quota / period. */
 void cpu_facts(struct cpu_facts *out);
+
+/* The numbers of one processor of each core that the calling thread may run on, ascending; returns how many
+ * cores there are, of which no more than `most` are written. */
+int cpu_cores(int *cpus, int most);
 
 struct cpu_memory {
     uint64_t total_bytes;     /* of the machine */

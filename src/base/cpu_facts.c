@@ -173,22 +173,23 @@ void cpu_memory(struct cpu_memory *out)
 
 /* ---- processors ------------------------------------------------------------------------------ */
 
-static void read_name(const char *root, char *out, size_t n)
+/* What /proc/cpuinfo says of the first processor; `otherwise` when it says nothing. */
+static void read_cpuinfo(const char *root, const char *what, const char *otherwise, char *out, size_t n)
 {
     char text[TEXT];
-    snprintf(out, n, "unknown");
+    snprintf(out, n, "%s", otherwise);
     if (!read_text(root, "/proc/cpuinfo", text)) return;
-    const char *name = strstr(text, "model name");
+    const char *name = strstr(text, what);
     name = name ? strchr(name, ':') : NULL;
     if (name) snprintf(out, n, "%.*s", (int)strcspn(name + 2, "\n"), name + 2);
 }
 
-/* A core is counted once: by the lowest of its threads that this process may use.  The list of a core's
- * threads reads like "0,64" or "2-3". */
-static bool is_first_of_core(const char *root, int cpu, const cpu_set_t *usable)
+/* What processors share (a core, a cache) is counted once: by the lowest of them that this process may
+ * use.  The list of those that share reads like "0,64" or "2-3". */
+static bool is_first_of(const char *root, int cpu, const char *list, const cpu_set_t *usable)
 {
     char path[128], text[TEXT], *at = text;
-    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/%s", cpu, list);
     if (!read_text(root, path, text)) return true;
     while (*at >= '0' && *at <= '9') {
         long low = strtol(at, &at, 10), high = low;
@@ -200,8 +201,10 @@ static bool is_first_of_core(const char *root, int cpu, const cpu_set_t *usable)
     return true;
 }
 
-static uint64_t cache_bytes(const char *root, int cpu, int level)
+/* *index: its number in /sys, -1 when there is none. */
+static uint64_t cache_bytes(const char *root, int cpu, int level, int *index)
 {
+    *index = -1;
     for (int i = 0; i < 8; i++) {
         char path[128], text[TEXT];
         snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/cache/index%d/level", cpu, i);
@@ -212,35 +215,59 @@ static uint64_t cache_bytes(const char *root, int cpu, int level)
         snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/cache/index%d/size", cpu, i);
         if (!read_text(root, path, text)) return 0;
         char *unit;
+        *index = i;
         uint64_t n = strtoull(text, &unit, 10);
         return n << (*unit == 'K' ? 10 : *unit == 'M' ? 20 : 0);
     }
     return 0;
 }
 
+static int first_of_each(const char *root, const char *list, const cpu_set_t *usable, int *cpus, int most)
+{
+    int n = 0;
+    for (int i = 0; i < CPU_SETSIZE; i++) {
+        if (!CPU_ISSET((size_t)i, usable) || !is_first_of(root, i, list, usable)) continue;
+        if (n < most) cpus[n] = i;
+        n++;
+    }
+    return n;
+}
+
+static void find_usable(cpu_set_t *set)
+{
+    if (sched_getaffinity(0, sizeof *set, set) == 0) return;
+    CPU_ZERO(set);
+    for (long i = 0; i < sysconf(_SC_NPROCESSORS_ONLN) && i < CPU_SETSIZE; i++) CPU_SET(i, set);
+}
+
+static const char siblings[] = "topology/thread_siblings_list";
+
+int cpu_cores(int *cpus, int most)
+{
+    cpu_set_t set;
+    find_usable(&set);
+    return first_of_each("", siblings, &set, cpus, most);
+}
+
 void cpu_facts(struct cpu_facts *out)
 {
     cpu_set_t set;
-    int first = -1;
+    char list[64];
+    int first, index;
     *out = (struct cpu_facts){.quota = cpu_quota_at("")};
-    read_name("", out->name, sizeof out->name);
-    if (sched_getaffinity(0, sizeof set, &set)) {
-        CPU_ZERO(&set);
-        for (long i = 0; i < sysconf(_SC_NPROCESSORS_ONLN) && i < CPU_SETSIZE; i++) CPU_SET(i, &set);
-    }
-    for (int i = 0; i < CPU_SETSIZE; i++) {
-        if (!CPU_ISSET(i, &set)) continue;
-        if (first < 0) first = i;
-        out->n_logical++;
-        out->n_physical += is_first_of_core("", i, &set);
-    }
-    out->n_logical = MAX(1, out->n_logical);
-    out->n_physical = MAX(1, out->n_physical);
+    read_cpuinfo("", "model name", "unknown", out->name, sizeof out->name);
+    read_cpuinfo("", "microcode", "", out->microcode, sizeof out->microcode);
+    find_usable(&set);
+    for (first = 0; first < CPU_SETSIZE - 1 && !CPU_ISSET((size_t)first, &set);) first++;
+    out->n_logical = MAX(1, CPU_COUNT(&set));
+    out->n_physical = MAX(1, first_of_each("", siblings, &set, NULL, 0));
     out->n_threads = out->n_physical;
     if (out->quota > 0) out->n_threads = MAX(1, MIN(out->n_threads, (int)(out->quota + 0.5)));
-    out->l1d_bytes = cache_bytes("", MAX(0, first), 1);
-    out->l2_bytes = cache_bytes("", MAX(0, first), 2);
-    out->l3_bytes = cache_bytes("", MAX(0, first), 3);
+    out->l1d_bytes = cache_bytes("", first, 1, &index);
+    out->l2_bytes = cache_bytes("", first, 2, &index);
+    out->l3_bytes = cache_bytes("", first, 3, &index);
+    snprintf(list, sizeof list, "cache/index%d/shared_cpu_list", index);
+    out->n_l3 = index < 0 ? 0 : first_of_each("", list, &set, NULL, 0);
 }
 
 uint64_t cpu_peak_rss_bytes(void)

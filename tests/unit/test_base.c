@@ -261,7 +261,9 @@ static void test_features(void **state)
     assert_int_equal(cpu_mask(all, "-amx"), all & ~(uint32_t)CPU_AMX);
     assert_int_equal(cpu_mask(all, "-avx512"), CPU_AVX2);
     assert_int_equal(cpu_mask(all, "-amx,-bf16"), CPU_AVX2 | CPU_AVX512);
-    assert_int_equal(cpu_mask(all, "-avx2"), 0);
+    assert_int_equal(cpu_mask(all | CPU_VNNI, "-avx2"), 0);
+    assert_int_equal(cpu_mask(all | CPU_VNNI, "-avx512"), CPU_AVX2 | CPU_VNNI);
+    assert_int_equal(cpu_mask(all | CPU_VNNI, "-vnni"), all);
     assert_int_equal(cpu_mask(all, "-sse9"), -1);
     cpu_features_text(CPU_AVX2 | CPU_AVX512, text, sizeof text);
     assert_string_equal(text, "avx2 avx512");
@@ -276,6 +278,12 @@ static void test_this_machine(void **state)
     cpu_facts(&f);
     assert_true(f.n_logical >= 1 && f.n_physical >= 1 && f.n_physical <= f.n_logical);
     assert_true(f.n_threads >= 1 && f.n_threads <= f.n_logical);
+    assert_true(f.n_l3 >= 0 && f.n_l3 <= f.n_physical && (f.n_l3 > 0) == (f.l3_bytes > 0));
+    int cores[2] = {-1, -1};
+    assert_int_equal(cpu_cores(cores, 1), f.n_physical);
+    assert_true(cores[0] >= 0 && cores[1] == -1);
+    assert_int_equal(cpu_cores(cores, 2), f.n_physical);
+    assert_true(f.n_physical == 1 || cores[1] > cores[0]);
     assert_true(cpu_peak_rss_bytes() >= cpu_rss_bytes() / 2 && cpu_rss_bytes() > 0);
 }
 

@@ -109,6 +109,92 @@ bool redline_kernel_at(const struct redline_engine *engine, size_t i, struct red
 int redline_measure_bandwidth(struct redline_engine *engine, double *bytes_per_second,
                               struct redline_err *err);
 
+/* ---- the machine's measured limits ------------------------------------------------------------ */
+
+/* What the limits depend on: on another machine, or with another method, they are measured anew. */
+struct redline_machine {
+    char cpu[64];         /* "AMD EPYC 9554" */
+    char features[64];    /* "avx2 avx512 bf16": what the processor has, less what REDLINE_CPU takes away */
+    char microcode[24];   /* "0xa101148", or "" */
+    char kernel[96];      /* "Linux 6.1.0-18-amd64" */
+    char build[64];       /* "GNU 12.2.0 RelWithDebInfo": a program built to find mistakes measures itself */
+    int n_logical, n_physical;    /* processors, and cores, that this process may run on */
+    int n_threads;                /* what an engine uses by default */
+    double quota;                 /* processors' worth of time that the container grants; 0: no limit */
+    uint64_t l1d_bytes, l2_bytes; /* of one core; 0: unknown */
+    uint64_t l3_bytes;            /* of one L3 cache */
+    int n_l3;                     /* L3 caches that the processors above have */
+    uint64_t memory_bytes;        /* of the machine */
+};
+void redline_machine(struct redline_machine *out);
+
+/* A fingerprint: 16 hexadecimal digits made of all of the above (memory in whole GiB) and the version of
+ * the method. */
+void redline_machine_id(const struct redline_machine *machine, char out[17]);
+bool redline_machine_same(const struct redline_machine *a, const struct redline_machine *b);
+
+/* Per second, whole numbers.  The best repetition is the limit: what the machine does when nobody else
+ * wants it and no quota has run out.  The median is what it did while it was measured. */
+struct redline_rate {
+    double best, median, worst;
+    int n_repetitions;
+};
+
+/* Bytes per second that n_threads threads read from memory far larger than all caches, each a contiguous
+ * part of its own; written before by the largest team, so on machines of several memory nodes it lies on all. */
+struct redline_bandwidth {
+    int n_threads;
+    struct redline_rate plain;    /* loads one after the other, as wide as the processor has them */
+    struct redline_rate prefetch; /* the same, with lines asked for 512 bytes ahead */
+};
+
+/* Operations per second, a multiplication with its addition counting as two, of n_threads threads that do
+ * nothing else: operands and sums stay in registers. */
+struct redline_peak {
+    char isa[12];  /* "scalar", "avx2", "avxvnni", "avx512", "amx" */
+    char type[8];  /* "f32"; "bf16" and "int8": products summed in float32 and in 32-bit integers */
+    int n_threads; /* 1, or all that were measured with */
+    struct redline_rate ops;
+};
+
+enum { REDLINE_MOST_BANDWIDTHS = 32, REDLINE_MOST_PEAKS = 48 };
+
+struct redline_limits {
+    struct redline_machine machine;
+    int64_t measured_at;   /* seconds since 1970 */
+    uint64_t duration_ms;
+    int n_threads;         /* of the largest team */
+    uint64_t read_bytes;   /* memory that was read */
+    int n_bandwidths, n_peaks;
+    struct redline_bandwidth bandwidths[REDLINE_MOST_BANDWIDTHS]; /* 1 to n_threads, from 8 on in steps */
+    struct redline_peak peaks[REDLINE_MOST_PEAKS];
+};
+
+struct redline_limits_params {
+    int n_threads;       /* the largest team; 0: as many as an engine uses by default */
+    uint32_t budget_ms;  /* for measuring, the taking of memory not counted; every figure comes of at least
+                            three repetitions, so large machines take longer; 0: 3000 */
+    uint64_t read_bytes; /* 0: four times the last-level caches, at least 256 MiB, within a quarter of the
+                            memory that is free */
+    void (*progress)(void *user, const char *what, double share); /* may be NULL */
+    void *user;
+};
+
+int redline_limits_measure(struct redline_limits *out, const struct redline_limits_params *params,
+                           struct redline_err *err);
+
+/* The best bandwidth that at most n_threads threads reach, and the best rate of operations; between two
+ * teams that were measured, a straight line; beyond the largest, what that one reached.  0: not measured. */
+double redline_limits_bandwidth(const struct redline_limits *limits, int n_threads);
+double redline_limits_peak(const struct redline_limits *limits, const char *isa, const char *type,
+                           int n_threads);
+
+/* A record as JSON text; *text is the caller's to redline_free().  Reading checks everything: REDLINE_FORMAT
+ * says what is wrong with a record.  Whose record it is, redline_machine_same() tells. */
+int redline_limits_to_json(const struct redline_limits *limits, char **text, struct redline_err *err);
+int redline_limits_from_json(struct redline_limits *out, const char *text, size_t n_bytes,
+                             struct redline_err *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -17,6 +17,7 @@ static const struct {
     {"inspect", cmd_inspect, "show what is in a model file"},
     {"plan", cmd_plan, "show where everything would live and what it costs, without loading"},
     {"bench", cmd_bench, "measure prompt and generation speed beside this machine's limits"},
+    {"probe", cmd_probe, "measure what this machine can do at most: memory and arithmetic"},
     {"config", cmd_config, "show every setting, its value and where that came from"},
 };
 

@@ -1,0 +1,125 @@
+/* limits.c - finding, reading, measuring and keeping the record of the machine's limits. */
+#include "limits.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base.h"
+#include "file.h"
+
+/* ---- where the record lies -------------------------------------------------------------------- */
+
+static const char *from_environment(const char *name)
+{
+    const char *value = getenv(name);
+    return value && *value == '/' ? value : NULL; /* the base directory specification: others do not count */
+}
+
+/* The folder that caches go to; REDLINE_IO when the environment names none. */
+static int find_folder(struct buf *out, struct redline_err *err)
+{
+    const char *cache = from_environment("XDG_CACHE_HOME"), *home = from_environment("HOME");
+    if (cache) return buf_printf(out, err, "%s", cache);
+    if (home) return buf_printf(out, err, "%s/.cache", home);
+    return err_set(err, REDLINE_IO, "neither XDG_CACHE_HOME nor HOME names a folder");
+}
+
+/* The record's path, for this machine; the folders on the way are made when `make`. */
+static int find_record(struct buf *out, const struct redline_machine *machine, bool make, struct redline_err *err)
+{
+    char id[17];
+    redline_machine_id(machine, id);
+    TRY(find_folder(out, err));
+    for (int i = 0; i < 2; i++) {
+        if (i) TRY(buf_append_str(out, STR("/redline"), err));
+        if (make && mkdir(out->p, 0777) != 0 && errno != EEXIST)
+            return err_set(err, REDLINE_IO, "cannot make the folder '%s': %s", out->p, strerror(errno));
+    }
+    return buf_printf(out, err, "/limits-%s.json", id);
+}
+
+/* ---- reading ---------------------------------------------------------------------------------- */
+
+static int parse_record(struct redline_limits *out, const char *path, struct redline_err *err)
+{
+    struct buf text = {0};
+    TRY(file_read(&text, path, err));
+    int status = redline_limits_from_json(out, text.p, text.n, err);
+    buf_free(&text);
+    return status;
+}
+
+/* True when there is a record that serves; what is wrong with one is said. */
+static bool read_record(struct redline_limits *out, const struct redline_machine *machine, int n_threads)
+{
+    struct redline_err err = {0};
+    struct buf path = {0};
+    bool serves = false;
+    if (find_record(&path, machine, false, &err) == 0 && access(path.p, F_OK) == 0) {
+        if (parse_record(out, path.p, &err))
+            fprintf(stderr, "redline: warning: '%s' is not used, the limits are measured anew: %s\n", path.p,
+                    err.message);
+        else if (!redline_machine_same(&out->machine, machine))
+            fprintf(stderr, "redline: warning: '%s' is of another machine, the limits are measured anew\n",
+                    path.p);
+        else
+            serves = out->n_threads >= n_threads;
+    }
+    buf_free(&path);
+    return serves;
+}
+
+/* ---- measuring and keeping -------------------------------------------------------------------- */
+
+static void show_progress(void *user, const char *what, double share)
+{
+    (void)user;
+    fprintf(stderr, "\r\033[K%s %3.0f %%", what, 100 * share);
+    fflush(stderr);
+}
+
+static int write_record(const struct redline_limits *limits, struct redline_err *err)
+{
+    struct buf path = {0};
+    char *text = NULL;
+    int status = find_record(&path, &limits->machine, true, err);
+    if (!status) status = redline_limits_to_json(limits, &text, err);
+    if (!status) status = file_write(path.p, text, strlen(text), err);
+    redline_free(text);
+    buf_free(&path);
+    return status;
+}
+
+static int measure_and_keep(struct redline_limits *out, struct redline_limits_params *params,
+                            struct redline_err *err)
+{
+    struct redline_err unkept = {0};
+    bool terminal = isatty(STDERR_FILENO);
+    params->progress = terminal ? show_progress : NULL;
+    int status = redline_limits_measure(out, params, err);
+    if (terminal) fprintf(stderr, "\r\033[K");
+    if (status) return status;
+    if (write_record(out, &unkept))
+        fprintf(stderr, "redline: warning: the measured limits are not kept: %s\n", unkept.message);
+    return 0;
+}
+
+int limits_get_with(struct redline_limits *out, const struct redline_limits_params *wanted, bool fresh,
+                    struct redline_err *err)
+{
+    struct redline_machine machine;
+    struct redline_limits_params params = *wanted;
+    redline_machine(&machine);
+    params.n_threads = MAX(params.n_threads, machine.n_threads);
+    if (!fresh && read_record(out, &machine, params.n_threads)) return 0;
+    return measure_and_keep(out, &params, err);
+}
+
+int limits_get(struct redline_limits *out, bool fresh, struct redline_err *err)
+{
+    return limits_get_with(out, &(struct redline_limits_params){0}, fresh, err);
+}

@@ -180,6 +180,9 @@ struct redline_limits_params {
     void *user;
 };
 
+/* Takes its time and the whole machine, with a team of threads of its own; the calling thread is a member and
+ * may be bound to a processor meanwhile.  REDLINE_ARG, REDLINE_MEMORY, or REDLINE_DEVICE when threads cannot
+ * be started. */
 int redline_limits_measure(struct redline_limits *out, const struct redline_limits_params *params,
                            struct redline_err *err);
 

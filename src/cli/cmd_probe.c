@@ -127,10 +127,10 @@ int cmd_probe(int argc, char **argv)
         "Shows what this machine can do at most: how fast its memory is read by 1, 2, ... threads, and how fast\n"
         "each instruction set computes.  Measured once, in some seconds, and kept until the machine changes.",
         options, COUNT_OF(options),
-        "best is the limit: what the machine did in the best of many repetitions.  median is what it did most of\n"
-        "the time: less than the best where others use the machine or a quota runs out.  plain: the best of loads\n"
-        "one after the other, as wide as the processor has them; prefetch: of the same with lines asked for 512\n"
-        "bytes ahead.  share: of the best of all rows.  The record lies in $XDG_CACHE_HOME/redline or\n"
+        "best is the limit: what the machine did in the best of many repetitions.  median is what it did most\n"
+        "of the time: less than the best where others use the machine or a quota runs out.  plain: the best of\n"
+        "loads one after the other, as wide as the processor has them; prefetch: of the same with lines asked\n"
+        "for 512 bytes ahead.  share: of the best of all rows.  The record lies in $XDG_CACHE_HOME/redline or\n"
         "~/.cache/redline; a machine that changed, or more threads than on record, is measured anew."};
     struct redline_err err = {0};
     struct buf out = {0};

@@ -26,10 +26,10 @@ static json_t *machine_json(const struct redline_machine *m)
 {
     char id[17];
     redline_machine_id(m, id);
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:f, s:I, s:I, s:I, s:i, s:I}", "id", id, "cpu",
-                     m->cpu, "features", m->features, "microcode", m->microcode, "kernel", m->kernel,
-                     "build", m->build, "n_logical", m->n_logical, "n_physical", m->n_physical, "n_threads", m->n_threads,
-                     "quota", m->quota, "l1d_bytes", (json_int_t)m->l1d_bytes, "l2_bytes",
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:f, s:I, s:I, s:I, s:i, s:I}", "id", id,
+                     "cpu", m->cpu, "features", m->features, "microcode", m->microcode, "kernel", m->kernel,
+                     "build", m->build, "n_logical", m->n_logical, "n_physical", m->n_physical, "n_threads",
+                     m->n_threads, "quota", m->quota, "l1d_bytes", (json_int_t)m->l1d_bytes, "l2_bytes",
                      (json_int_t)m->l2_bytes, "l3_bytes", (json_int_t)m->l3_bytes, "n_l3", m->n_l3,
                      "memory_bytes", (json_int_t)m->memory_bytes);
 }

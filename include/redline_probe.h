@@ -104,8 +104,9 @@ struct redline_kernel_facts { /* of one type of weights */
 /* The i-th, those with the most bytes first; false: there are not so many. */
 bool redline_kernel_at(const struct redline_engine *engine, size_t i, struct redline_kernel_facts *out);
 
-/* Reads memory far larger than the caches with the engine's threads, between two steps; the best of five
- * passes, in bytes per second.  Takes some 0.2 s, and memory: read the peak before. */
+/* Reads memory far larger than the caches with as many threads as the engine has, between two steps: the best
+ * of many repetitions, in bytes per second, by the method of redline_limits_measure().  Takes some 0.2 s, and
+ * memory: read the peak before. */
 int redline_measure_bandwidth(struct redline_engine *engine, double *bytes_per_second,
                               struct redline_err *err);
 

@@ -39,10 +39,6 @@ struct backend_ops {
 
     /* Which kernel table serves a weight type: "avx512". */
     const char *(*kernel)(struct backend *b, enum dtype dtype);
-
-    /* Reads bytes of memory at p with all the backend's threads, once, and returns the time in ns:
-     * the stick that decode speed is measured against. */
-    uint64_t (*read_ns)(struct backend *b, const void *p, size_t bytes);
 };
 
 extern const struct backend_ops backend_cpu;

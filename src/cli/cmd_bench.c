@@ -8,6 +8,7 @@
 #include "base.h"
 #include "bench_print.h"
 #include "cmd.h"
+#include "limits.h"
 #include "settings.h"
 
 struct bench_command {
@@ -26,6 +27,7 @@ struct bench_command {
     bool terminal;            /* progress is shown on standard error */
     struct bench_result result;
     struct bench_row row;
+    struct redline_limits limits; /* of this machine */
 };
 
 static void clear_progress(const struct bench_command *b)
@@ -55,6 +57,16 @@ static int open_model(struct bench_command *b, const char *path, struct redline_
     return 0;
 }
 
+/* What the machine can do with the threads of this test; the arithmetic is that of most of the weights. */
+static struct bench_limits find_limits(const struct redline_limits *l, const struct bench_result *r)
+{
+    const struct redline_kernel_facts *k = &r->kernels[0];
+    int n_threads = r->engine.plan.n_threads;
+    double bandwidth = redline_limits_bandwidth(l, n_threads);
+    double compute = redline_limits_peak(l, k->kernel, k->arithmetic, n_threads);
+    return (struct bench_limits){bandwidth > 0 ? bandwidth : NAN, compute > 0 ? compute : NAN};
+}
+
 static int measure(struct bench_command *b, struct redline_err *err)
 {
     struct bench_case c;
@@ -64,7 +76,7 @@ static int measure(struct bench_command *b, struct redline_err *err)
     int status = bench_run(&b->result, b->model, &c, &b->run, err);
     clear_progress(b);
     if (status) return status;
-    struct bench_limits limits = {NAN, NAN};
+    struct bench_limits limits = find_limits(&b->limits, &b->result);
     bench_row_fill(&b->row, &b->result, &limits);
     return bench_print_row(&b->printer, &b->row, err);
 }
@@ -74,6 +86,7 @@ static int measure_all(struct bench_command *b, struct redline_err *err)
     int status = 0;
     b->n_cases = bench_grid_n(&b->grid);
     if (b->n_cases == 0) return err_set(err, REDLINE_ARG, "there is nothing to measure: -p and -n are both 0");
+    TRY(limits_get(&b->limits, false, err));
     TRY(bench_print_begin(&b->printer, err));
     for (b->i_case = 0; !status && b->i_case < b->n_cases; b->i_case++) status = measure(b, err);
     int ended = bench_print_end(&b->printer, status ? NULL : err);

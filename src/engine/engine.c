@@ -7,6 +7,7 @@
 
 #include "base.h"
 #include "clock.h"
+#include "cpu/cpu_probe.h"
 #include "file.h"
 #include "job.h"
 #include "mem.h"
@@ -192,28 +193,33 @@ void redline_engine_facts(const struct redline_engine *e, struct redline_engine_
     };
 }
 
-struct reading { /* of a block of memory, by the backend */
-    void *p;
-    size_t bytes;
-    uint64_t best_ns;
+struct reading { /* of memory, by as many threads as the engine has */
+    uint64_t bytes;
+    double best; /* bytes per second */
+    int status;
+    struct redline_err err;
 };
 
-static void read_block(struct redline_engine *e, void *user)
+static void read_memory(struct redline_engine *e, void *user)
 {
-    enum { N_PASSES = 5 };
+    static const uint64_t for_ns = 60000000;
     struct reading *r = user;
-    r->best_ns = UINT64_MAX;
-    for (int i = 0; i < N_PASSES; i++) r->best_ns = MIN(r->best_ns, e->backend->ops->read_ns(e->backend, r->p, r->bytes));
+    struct cpu_probe *probe;
+    r->status = cpu_probe_new(&probe, r->bytes, e->plan.n_threads, &r->err);
+    if (r->status) return;
+    for (uint64_t start = clock_ns(); clock_ns() - start < for_ns;) {
+        r->best = MAX(r->best, cpu_probe_read(probe, CPU_PROBE_PLAIN));
+        r->best = MAX(r->best, cpu_probe_read(probe, CPU_PROBE_PREFETCH));
+    }
+    cpu_probe_free(&probe);
 }
 
 int redline_measure_bandwidth(struct redline_engine *e, double *bytes_per_second,
                               struct redline_err *err)
 {
-    struct reading r = {.bytes = MAX((size_t)128 << 20, (size_t)e->cpu.l3_bytes * 4)};
-    TRY(e->backend->ops->reserve(e->backend, &r.p, r.bytes, "the bandwidth measurement", err));
-    memset(r.p, 1, r.bytes); /* untouched pages would all be the one zero page */
-    engine_call(e, read_block, &r);
-    e->backend->ops->release(e->backend, r.p, r.bytes);
-    *bytes_per_second = (double)r.bytes * 1e9 / (double)r.best_ns;
-    return 0;
+    struct reading r = {.bytes = ROUND_UP(MAX((uint64_t)128 << 20, e->cpu.l3_bytes * 4), (uint64_t)4096)};
+    engine_call(e, read_memory, &r);
+    *bytes_per_second = r.best;
+    if (r.status && err) *err = r.err;
+    return r.status;
 }

@@ -10,6 +10,7 @@ trap 'rm -rf "$tmp"' EXIT
 # the settings of whoever runs this shall not matter; settings.sh tests settings
 for variable in $(env | sed -n 's/^\(REDLINE__[A-Z0-9_]*\)=.*/\1/p'); do unset "$variable"; done
 mkdir "$tmp/config"
+export XDG_CACHE_HOME="$tmp/cache"
 export REDLINE_CONFIG_DIR="$tmp/config"
 n=0
 failed=0

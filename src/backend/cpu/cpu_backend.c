@@ -3,11 +3,9 @@
  * Weights stay where the file is mapped and are read in the layout that they have there. */
 #include "cpu_backend.h"
 
-#include <stdatomic.h>
 #include <string.h>
 
 #include "base.h"
-#include "clock.h"
 #include "mem.h"
 
 static void cpu_close(struct backend **out)
@@ -165,39 +163,6 @@ static const char *cpu_kernel(struct backend *base, enum dtype dtype)
     return kern_origin((const void *)b->kern->mm[dtype]);
 }
 
-/* ---- reading memory, for the bandwidth that speeds are held against -------------------------- */
-
-struct read_job {
-    const char *p;
-    size_t bytes;
-    _Atomic uint64_t sum; /* keeps the loads alive */
-};
-
-static void read_member(void *user, struct team *team, int id)
-{
-    struct read_job *job = user;
-    int64_t first, last;
-    team_range(team, id, (int64_t)job->bytes, 4096, &first, &last);
-    uint64_t sum[8] = {0};
-    for (int64_t i = first; i + 64 <= last; i += 64) {
-        uint64_t line[8];
-        __builtin_prefetch(job->p + i + 1024);
-        memcpy(line, job->p + i, sizeof line);
-        for (int j = 0; j < 8; j++) sum[j] += line[j];
-    }
-    for (int j = 1; j < 8; j++) sum[0] += sum[j];
-    atomic_fetch_add_explicit(&job->sum, sum[0], memory_order_relaxed);
-}
-
-static uint64_t cpu_read_ns(struct backend *base, const void *p, size_t bytes)
-{
-    struct cpu_backend *b = (struct cpu_backend *)base;
-    struct read_job job = {.p = p, .bytes = bytes};
-    uint64_t start = clock_ns();
-    team_run(b->team, read_member, &job);
-    return clock_ns() - start;
-}
-
 const struct backend_ops backend_cpu = {
     .name = "cpu",
     .open = cpu_open,
@@ -209,5 +174,4 @@ const struct backend_ops backend_cpu = {
     .prepare = cpu_prepare_scratch,
     .run = cpu_run,
     .kernel = cpu_kernel,
-    .read_ns = cpu_read_ns,
 };

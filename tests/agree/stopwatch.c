@@ -1,6 +1,6 @@
-/* clock.c - what a stranger measures: redline.h, a clock, and nothing of the laboratory.
+/* stopwatch.c - what a stranger measures: redline.h, a clock, and nothing of the laboratory.
  *
- *     clock MODEL N_PROMPT N_GEN N_THREADS REPETITIONS
+ *     stopwatch MODEL N_PROMPT N_GEN N_THREADS REPETITIONS
  *
  * prints the nanoseconds of each repetition of one request: a prompt of N_PROMPT tokens, or, where that is
  * 0, N_GEN tokens after a prompt of one.  One untimed repetition goes before. */
@@ -15,7 +15,7 @@ static struct redline_err err;
 static void check(int status)
 {
     if (status == 0) return;
-    fprintf(stderr, "clock: %s\n", err.message);
+    fprintf(stderr, "stopwatch: %s\n", err.message);
     exit(3);
 }
 
@@ -50,7 +50,7 @@ static long long measure(struct redline_engine *engine, const int32_t *ids, int 
 int main(int argc, char **argv)
 {
     if (argc != 6) {
-        fprintf(stderr, "usage: clock MODEL N_PROMPT N_GEN N_THREADS REPETITIONS\n");
+        fprintf(stderr, "usage: stopwatch MODEL N_PROMPT N_GEN N_THREADS REPETITIONS\n");
         return 2;
     }
     int n_prompt = atoi(argv[2]), n_gen = atoi(argv[3]), n = n_prompt > 0 ? n_prompt : 1;

@@ -65,13 +65,19 @@ struct redline_message {
     const char *text;
 };
 
-/* The conversation as the text that the model was trained on, by the template in its file; with
- * `answer`, it ends where the assistant's next answer begins.  *text is the caller's to redline_free();
- * submit it with the tokens' names parsed, as redline_submit() does.  REDLINE_SUPPORT when the file has
- * no template, or one that is not known: known are ChatML and templates that say the same. */
-int redline_chat_text(const struct redline_model *model, const struct redline_message *messages,
-                      size_t n_messages, bool answer, char **text, size_t *n_bytes,
-                      struct redline_err *err);
+struct redline_chat {
+    const struct redline_message *messages; /* at least one */
+    size_t n_messages;
+    bool answer;               /* end where the assistant's next answer begins */
+    const char *template_name; /* of a known template: "chatml"; NULL: the one in the model's file */
+};
+
+/* The conversation as the tokens that the model was trained on.  Only the template's own marks become
+ * special tokens: "<|im_end|>" in a message is text, and ends nothing.  *ids: n_ids of them, the caller's
+ * to redline_free().  REDLINE_SUPPORT when the file has no template, or one that is not known: known are
+ * those that write ChatML. */
+int redline_chat_ids(const struct redline_model *model, const struct redline_chat *chat, int32_t **ids,
+                     size_t *n_ids, struct redline_err *err);
 
 /* ---- events --------------------------------------------------------------------------------- */
 

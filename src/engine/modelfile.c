@@ -1,4 +1,4 @@
-/* modelfile.c - opening a model file, and its tokenizer behind the public functions. */
+/* modelfile.c - opening a model file; its tokenizer and chat template behind the public functions. */
 #include "modelfile.h"
 
 #include <stdlib.h>
@@ -25,29 +25,44 @@ static int copy_string(char **out, const struct gguf *g, const char *key, struct
     return *out ? 0 : err_memory(err, s.n, key);
 }
 
+static int open_chat(struct redline_model *m, struct redline_err *err)
+{
+    struct str jinja = {"", 0};
+    TRY(gguf_get_string(m->gguf, "tokenizer.chat_template", &jinja, err));
+    if (!jinja.n) return err_set(err, REDLINE_SUPPORT, "the model file has no chat template");
+    return chat_recognise(&m->chat, jinja, err);
+}
+
+static int open_runnable(struct redline_model *m, struct redline_err *err)
+{
+    TRY(hparams_read(&m->h, m->gguf, err));
+    return weights_bind(&m->weights, &m->h, m->gguf, NULL, err);
+}
+
+/* A part that cannot be made for lack of memory is an error now; otherwise its sentence waits. */
+static int later(int status, const struct redline_err *why, struct redline_err *err)
+{
+    if (status != REDLINE_MEMORY) return 0;
+    if (err) *err = *why;
+    return status;
+}
+
+static int fill_model(struct redline_model *m, const char *path, struct redline_err *err)
+{
+    TRY(gguf_open(&m->gguf, path ? path : demo_path(), err));
+    TRY(copy_string(&m->architecture, m->gguf, "general.architecture", err));
+    TRY(copy_string(&m->name, m->gguf, "general.name", err));
+    TRY(later(vocab_open(&m->vocab, m->gguf, &m->vocab_err), &m->vocab_err, err));
+    TRY(later(open_chat(m, &m->chat_err), &m->chat_err, err));
+    return later(open_runnable(m, &m->run_err), &m->run_err, err);
+}
+
 int redline_model_open(struct redline_model **out, const char *path, struct redline_err *err)
 {
     struct redline_model *m = mem_new(1, sizeof *m);
     *out = NULL;
     if (!m) return err_memory(err, sizeof *m, "a model file");
-    int status = gguf_open(&m->gguf, path ? path : demo_path(), err);
-    if (!status) status = copy_string(&m->architecture, m->gguf, "general.architecture", err);
-    if (!status) status = copy_string(&m->name, m->gguf, "general.name", err);
-    if (!status) {
-        int broken = vocab_open(&m->vocab, m->gguf, &m->vocab_err);
-        if (broken == REDLINE_MEMORY) {
-            if (err) *err = m->vocab_err;
-            status = broken;
-        }
-    }
-    if (!status) {
-        int broken = hparams_read(&m->h, m->gguf, &m->run_err);
-        if (!broken) broken = weights_bind(&m->weights, &m->h, m->gguf, NULL, &m->run_err);
-        if (broken == REDLINE_MEMORY) {
-            if (err) *err = m->run_err;
-            status = broken;
-        }
-    }
+    int status = fill_model(m, path, err);
     if (status)
         redline_model_close(&m);
     else
@@ -60,6 +75,7 @@ void redline_model_close(struct redline_model **model)
     struct redline_model *m = model ? *model : NULL;
     if (!m) return;
     weights_free(&m->weights);
+    chat_free(&m->chat);
     vocab_close(&m->vocab);
     gguf_close(&m->gguf);
     for (size_t i = 0; i < COUNT_OF(m->text); i++) buf_free(&m->text[i]);
@@ -94,6 +110,41 @@ int redline_tokenize(const struct redline_model *model, const char *text, size_t
     *n_ids = 0;
     TRY(modelfile_vocab(model, &vocab, err));
     int status = vocab_encode(vocab, (struct str){text, n_bytes}, vocab_flags, &list, err);
+    if (status) {
+        ids_free(&list);
+        return status;
+    }
+    *ids = list.p;
+    *n_ids = list.n;
+    return 0;
+}
+
+static int find_template(const struct redline_model *model, const char *name, const struct chat_template **out,
+                         struct redline_err *err)
+{
+    if (name) return chat_named(out, name, err);
+    *out = &model->chat;
+    if (model->chat.name) return 0;
+    if (err) *err = model->chat_err;
+    return model->chat_err.code;
+}
+
+int redline_chat_ids(const struct redline_model *model, const struct redline_chat *chat, int32_t **ids,
+                     size_t *n_ids, struct redline_err *err)
+{
+    struct vocab *vocab;
+    const struct chat_template *template;
+    struct ids list = {0};
+    *ids = NULL;
+    *n_ids = 0;
+    TRY(find_template(model, chat->template_name, &template, err));
+    TRY(modelfile_vocab(model, &vocab, err));
+    struct chat_message *messages = mem_new(chat->n_messages, sizeof *messages);
+    if (!messages) return err_memory(err, chat->n_messages * sizeof *messages, "a conversation");
+    for (size_t i = 0; i < chat->n_messages; i++)
+        messages[i] = (struct chat_message){str_of(chat->messages[i].role), str_of(chat->messages[i].text)};
+    int status = chat_encode(template, vocab, messages, chat->n_messages, chat->answer, &list, err);
+    mem_free(messages);
     if (status) {
         ids_free(&list);
         return status;

@@ -1,10 +1,11 @@
-/* modelfile.h - an opened model file: mapping, tokenizer, hyperparameters; what struct redline_model is.
+/* modelfile.h - an opened model file: mapping, tokenizer, chat template, hyperparameters; what struct redline_model is.
  *
  * Each part that could not be made keeps the sentence that says why, and hands it out when the part is
  * asked for: a vocabulary without weights can still tokenize, weights without a vocabulary still run. */
 #ifndef MODELFILE_H
 #define MODELFILE_H
 
+#include "chat.h"
 #include "hparams.h"
 #include "redline.h"
 #include "vocab.h"
@@ -14,6 +15,8 @@ struct redline_model {
     struct gguf *gguf;
     struct vocab *vocab;          /* NULL: see vocab_err */
     struct redline_err vocab_err;
+    struct chat_template chat;    /* .name NULL: see chat_err */
+    struct redline_err chat_err;
     struct hparams h;
     struct weights weights;       /* bound to no backend: names, shapes and sizes */
     struct redline_err run_err;   /* code 0: the model can be run */

@@ -128,3 +128,30 @@ int cut_text(const struct vocab *v, struct str text, bool parse_special, struct 
     mem_free(present);
     return status;
 }
+
+/* Text that two parts share stays in one piece: all of it lies in the same text, side by side. */
+static int append(struct fragments *to, const struct fragments *from, struct redline_err *err)
+{
+    for (size_t i = 0; i < from->n; i++) {
+        struct fragment f = from->p[i], *last = to->n ? &to->p[to->n - 1] : NULL;
+        if (f.id < 0 && last && last->id < 0)
+            last->text.n += f.text.n;
+        else
+            TRY(add(to, f.id, f.text, err));
+    }
+    return 0;
+}
+
+int cut_parts(const struct vocab *v, struct str text, const struct vocab_part *parts, size_t n_parts,
+              struct fragments *out, struct redline_err *err)
+{
+    const char *at = text.p;
+    for (size_t i = 0; i < n_parts; at += parts[i++].n) {
+        struct fragments cut = {0};
+        int status = cut_text(v, (struct str){at, parts[i].n}, !parts[i].literal, &cut, err);
+        if (!status) status = append(out, &cut, err);
+        mem_free(cut.p);
+        TRY(status);
+    }
+    return 0;
+}

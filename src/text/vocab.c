@@ -327,16 +327,34 @@ static int encode(const struct vocab *v, const struct fragments *f, bool frame, 
     return frame && s->add_eos ? push_named(s->eos, "EOS", out, err) : 0;
 }
 
+static int check_size(struct str text, struct redline_err *err)
+{
+    if (text.n <= MAX_TEXT) return 0;
+    return err_set(err, REDLINE_ARG, "a text of %zu bytes cannot be encoded, the limit is %d", text.n,
+                   MAX_TEXT);
+}
+
 int vocab_encode(const struct vocab *v, struct str text, unsigned flags, struct ids *out,
                  struct redline_err *err)
 {
-    if (text.n > MAX_TEXT)
-        return err_set(err, REDLINE_ARG, "a text of %zu bytes cannot be encoded, the limit is %d",
-                       text.n, MAX_TEXT);
+    TRY(check_size(text, err));
     size_t n_before = out->n;
     struct fragments fragments = {0};
     int status = cut_text(v, text, flags & VOCAB_PARSE_SPECIAL, &fragments, err);
     if (status == 0) status = encode(v, &fragments, flags & VOCAB_ADD_SPECIAL, out, err);
+    if (status) out->n = n_before;
+    mem_free(fragments.p);
+    return status;
+}
+
+int vocab_encode_parts(const struct vocab *v, struct str text, const struct vocab_part *parts,
+                       size_t n_parts, struct ids *out, struct redline_err *err)
+{
+    TRY(check_size(text, err));
+    size_t n_before = out->n;
+    struct fragments fragments = {0};
+    int status = cut_parts(v, text, parts, n_parts, &fragments, err);
+    if (status == 0) status = encode(v, &fragments, false, out, err);
     if (status) out->n = n_before;
     mem_free(fragments.p);
     return status;

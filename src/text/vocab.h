@@ -59,6 +59,17 @@ void vocab_close(struct vocab **v); /* accepts NULL and a pointer to NULL */
 int vocab_encode(const struct vocab *v, struct str text, unsigned flags, struct ids *out,
                  struct redline_err *err);
 
+/* A piece of a text, in its order. */
+struct vocab_part {
+    size_t n;     /* bytes */
+    bool literal; /* "<|eot|>" in it are its letters; where false, it is that token */
+};
+
+/* The same for a text of parts that fill it, without BOS and EOS; what stands between two special tokens
+ * is encoded as one, wherever parts meet in it. */
+int vocab_encode_parts(const struct vocab *v, struct str text, const struct vocab_part *parts,
+                       size_t n_parts, struct ids *out, struct redline_err *err);
+
 /* Appends the bytes of all pieces, without the space that encoding had put before the text, and
  * without BOS and EOS where VOCAB_SHOW_SPECIAL is not given.  May be any bytes.  An id outside the
  * vocabulary is REDLINE_ARG. */

@@ -108,6 +108,8 @@ int special_open(struct vocab *v, const struct gguf *g, struct redline_err *err)
 int cut_open(struct vocab *v, struct redline_err *err);
 int cut_text(const struct vocab *v, struct str text, bool parse_special, struct fragments *out,
              struct redline_err *err);
+int cut_parts(const struct vocab *v, struct str text, const struct vocab_part *parts, size_t n_parts,
+              struct fragments *out, struct redline_err *err);
 
 int bpe_open(struct vocab *v, const struct gguf *g, struct redline_err *err);
 int bpe_encode(const struct vocab *v, struct str text, bool at_start, struct ids *out,

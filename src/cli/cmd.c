@@ -1,8 +1,9 @@
-/* cmd.c - what the commands share: failing, parsing, writing. */
+/* cmd.c - what the commands share: failing, parsing, writing, telling how it goes. */
 #include "cmd.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -84,4 +85,60 @@ void cmd_bytes_text(uint64_t bytes, char *out, size_t n)
         u++;
     }
     snprintf(out, n, x < 9.95 && u > 0 ? "%.1f %s" : "%.0f %s", x, units[u]);
+}
+
+void cmd_progress_clear(struct cmd_progress *p)
+{
+    if (p->shown) fprintf(stderr, "\r\033[K");
+    p->shown = false;
+}
+
+void cmd_progress_show(struct cmd_progress *p, const char *what, double share)
+{
+    if (!p->wanted) return;
+    fprintf(stderr, "\r\033[K%s %3.0f %%", what, 100 * share);
+    fflush(stderr);
+    p->shown = true;
+}
+
+void cmd_on_load(void *user, const struct redline_event *event)
+{
+    struct cmd_progress *p = user;
+    switch (event->kind) {
+    case REDLINE_EVENT_LOADING:
+        if (event->load.load_ns > 300000000)
+            cmd_progress_show(p, "loading", (double)event->load.done_bytes / (double)event->load.total_bytes);
+        break;
+    case REDLINE_EVENT_LOADED: cmd_progress_clear(p); break;
+    case REDLINE_EVENT_WARNING:
+        cmd_progress_clear(p);
+        fprintf(stderr, "redline: warning: %s\n", event->sentence);
+        break;
+    default: break;
+    }
+}
+
+static double decode_rate(const struct redline_event *done)
+{
+    return done->done.n_decoded ? (double)done->done.n_decoded * 1e9 / (double)done->done.decode_ns : NAN;
+}
+
+double cmd_decode_share(const struct redline_event *done, const struct redline_engine_facts *facts,
+                        double bandwidth)
+{
+    double depth = (double)done->done.n_prompt + (double)done->done.n_generated / 2;
+    double token_bytes = (double)facts->plan.token_bytes + depth * (double)facts->plan.kv_token_bytes;
+    return decode_rate(done) * token_bytes / bandwidth;
+}
+
+void cmd_decode_text(const struct redline_event *done, const struct redline_engine_facts *facts,
+                     double bandwidth, char *out, size_t n)
+{
+    bool in_cache = facts->plan.token_bytes < facts->last_level_cache_bytes;
+    if (!done->done.n_decoded)
+        snprintf(out, n, "no token decoded");
+    else
+        snprintf(out, n, "decode %.1f tok/s, %.0f %% of the %.1f GB/s measured here%s", decode_rate(done),
+                 100 * cmd_decode_share(done, facts, bandwidth), bandwidth / 1e9,
+                 in_cache ? " (the weights fit in the cache)" : "");
 }

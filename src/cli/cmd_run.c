@@ -26,8 +26,7 @@ struct run {
     struct redline_engine *engine;
     struct buf text;      /* the prompt */
     struct buf answer;    /* for --json */
-    bool terminal;        /* progress is shown on standard error */
-    bool progress_shown;
+    struct cmd_progress progress;
     struct redline_event done;
     int write_status;
     struct redline_err write_err;
@@ -43,20 +42,6 @@ static void on_interrupt(int signal_number)
     redline_cancel(job);
 }
 
-static void clear_progress(struct run *r)
-{
-    if (r->progress_shown) fprintf(stderr, "\r\033[K");
-    r->progress_shown = false;
-}
-
-static void show_progress(struct run *r, const char *what, double share)
-{
-    if (!r->terminal) return;
-    fprintf(stderr, "\r\033[K%s %3.0f %%", what, 100 * share);
-    fflush(stderr);
-    r->progress_shown = true;
-}
-
 static void keep_text(struct run *r, const char *text, size_t n)
 {
     if (r->write_status) return;
@@ -65,33 +50,16 @@ static void keep_text(struct run *r, const char *text, size_t n)
     if (!r->write_status && !r->json) r->write_status = cmd_flush(&r->write_err);
 }
 
-static void on_load(void *user, const struct redline_event *event)
-{
-    struct run *r = user;
-    switch (event->kind) {
-    case REDLINE_EVENT_LOADING:
-        if (event->load.load_ns > 300000000)
-            show_progress(r, "loading", (double)event->load.done_bytes / (double)event->load.total_bytes);
-        break;
-    case REDLINE_EVENT_LOADED: clear_progress(r); break;
-    case REDLINE_EVENT_WARNING:
-        clear_progress(r);
-        fprintf(stderr, "redline: warning: %s\n", event->sentence);
-        break;
-    default: break;
-    }
-}
-
 /* Follows the job to its end. */
 static int follow(struct run *r, struct redline_job *job, struct redline_err *err)
 {
     do {
         TRY(redline_next(job, &r->done, err));
         if (r->done.kind == REDLINE_EVENT_PREFILL && r->done.prefill.n_done < r->done.prefill.n_total)
-            show_progress(r, "reading the prompt",
-                          (double)r->done.prefill.n_done / (double)r->done.prefill.n_total);
+            cmd_progress_show(&r->progress, "reading the prompt",
+                              (double)r->done.prefill.n_done / (double)r->done.prefill.n_total);
         else
-            clear_progress(r);
+            cmd_progress_clear(&r->progress);
         if (r->done.kind == REDLINE_EVENT_TOKEN) keep_text(r, r->done.token.text, r->done.token.n_bytes);
         if (r->write_status) redline_cancel(job);
     } while (r->done.kind != REDLINE_EVENT_DONE);
@@ -140,10 +108,7 @@ static int measure(struct run *r, struct measured *m, struct redline_err *err)
                          ? (double)r->done.done.n_decoded * 1e9 / (double)r->done.done.decode_ns
                          : NAN;
     TRY(redline_measure_bandwidth(r->engine, &m->bandwidth, err));
-    double depth = (double)r->done.done.n_prompt + (double)r->done.done.n_generated / 2;
-    double token_bytes = (double)m->facts.plan.token_bytes +
-                         depth * (double)m->facts.plan.kv_token_bytes;
-    m->share = m->decode_rate * token_bytes / m->bandwidth;
+    m->share = cmd_decode_share(&r->done, &m->facts, m->bandwidth);
     return 0;
 }
 
@@ -151,14 +116,9 @@ static const char *const stop_names[] = {"length", "end", "context", "cancel"};
 
 static void print_measured(const struct run *r, const struct measured *m)
 {
-    char peak[32], decode[160] = "no token decoded";
+    char peak[32], decode[160];
     cmd_bytes_text(m->facts.peak_rss_bytes, peak, sizeof peak);
-    if (r->done.done.n_decoded)
-        snprintf(decode, sizeof decode, "decode %.1f tok/s, %.0f %% of the %.1f GB/s measured here%s",
-                 m->decode_rate, 100 * m->share, m->bandwidth / 1e9,
-                 m->facts.plan.token_bytes < m->facts.last_level_cache_bytes
-                     ? " (the weights fit in the cache)"
-                     : "");
+    cmd_decode_text(&r->done, &m->facts, m->bandwidth, decode, sizeof decode);
     fprintf(stderr,
             "load %.0f ms | prefill %.1f tok/s (%zu tokens) | %s (%zu tokens, stop: %s) | peak %s | %s, "
             "%d thread%s, %s kernels for %s\n",
@@ -198,8 +158,8 @@ static int generate(struct run *r, struct redline_err *err)
                                            .type_k = r->type_k,
                                            .type_v = r->type_v,
                                            .exact = r->exact,
-                                           .listener = on_load,
-                                           .user = r};
+                                           .listener = cmd_on_load,
+                                           .user = &r->progress};
     struct redline_request request = {.text = r->text.p,
                                       .n_bytes = r->text.n,
                                       .n_predict = r->n_predict,
@@ -213,7 +173,7 @@ static int generate(struct run *r, struct redline_err *err)
     int status = follow(r, job, err);
     running = NULL;
     redline_job_free(&job);
-    clear_progress(r);
+    cmd_progress_clear(&r->progress);
     if (status) return status;
     if (!r->json) keep_text(r, "\n", 1);
     if (r->write_status) {
@@ -280,10 +240,10 @@ int cmd_run(int argc, char **argv)
     struct redline_err err = {0};
     int n_words, exit_code;
     if (!settings_parse(&set, &command, argc, argv, words, 1, &n_words, &exit_code)) return exit_code;
-    r.terminal = isatty(STDERR_FILENO) && !r.quiet;
+    r.progress.wanted = isatty(STDERR_FILENO) && !r.quiet;
     signal(SIGINT, on_interrupt);
     int status = run_all(&r, words, n_words, &err);
-    clear_progress(&r);
+    cmd_progress_clear(&r.progress);
     redline_engine_close(&r.engine);
     redline_model_close(&r.model);
     buf_free(&r.text);

@@ -170,7 +170,8 @@ static int check_roles(const struct chat_message *messages, size_t n, struct red
         while (k < COUNT_OF(roles) && !str_eq(role, str_of(roles[k]))) k++;
         if (k == COUNT_OF(roles))
             return err_set(err, REDLINE_ARG,
-                           "message %zu has the role '%.*s'; known are system, user and assistant", i + 1, (int)MIN(role.n, 40), role.p);
+                           "message %zu has the role '%.*s'; known are system, user and assistant", i + 1,
+                           (int)MIN(role.n, 40), role.p);
     }
     return 0;
 }

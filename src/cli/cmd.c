@@ -87,6 +87,12 @@ void cmd_bytes_text(uint64_t bytes, char *out, size_t n)
     snprintf(out, n, x < 9.95 && u > 0 ? "%.1f %s" : "%.0f %s", x, units[u]);
 }
 
+const char *cmd_stop_text(enum redline_stop stop)
+{
+    static const char *const texts[] = {"length", "end", "context", "cancel"};
+    return texts[stop];
+}
+
 void cmd_progress_clear(struct cmd_progress *p)
 {
     if (p->shown) fprintf(stderr, "\r\033[K");

@@ -21,6 +21,7 @@ enum exit_code {
 };
 
 int cmd_run(int argc, char **argv);
+int cmd_chat(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_logits(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
@@ -53,6 +54,9 @@ int cmd_parse_ids(int32_t **ids, size_t *n, const char *list, struct redline_err
 
 /* "4.0 GB", "823 MB": decimal units, n bytes of buffer. */
 void cmd_bytes_text(uint64_t bytes, char *out, size_t n);
+
+/* "length", "end", "context", "cancel" */
+const char *cmd_stop_text(enum redline_stop stop);
 
 /* One line of progress on standard error, which replaces itself. */
 struct cmd_progress {

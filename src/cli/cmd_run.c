@@ -112,8 +112,6 @@ static int measure(struct run *r, struct measured *m, struct redline_err *err)
     return 0;
 }
 
-static const char *const stop_names[] = {"length", "end", "context", "cancel"};
-
 static void print_measured(const struct run *r, const struct measured *m)
 {
     char peak[32], decode[160];
@@ -123,7 +121,7 @@ static void print_measured(const struct run *r, const struct measured *m)
             "load %.0f ms | prefill %.1f tok/s (%zu tokens) | %s (%zu tokens, stop: %s) | peak %s | %s, "
             "%d thread%s, %s kernels for %s\n",
             m->load_ms, m->prefill_rate, r->done.done.n_prompt, decode, r->done.done.n_generated,
-            stop_names[r->done.done.stop], peak, m->facts.cpu, m->facts.plan.n_threads,
+            cmd_stop_text(r->done.done.stop), peak, m->facts.cpu, m->facts.plan.n_threads,
             m->facts.plan.n_threads == 1 ? "" : "s", m->facts.kernel, m->facts.kernel_type);
 }
 
@@ -132,7 +130,7 @@ static int print_json(const struct run *r, const struct measured *m, struct redl
     json_t *root = json_pack(
         "{s:s%, s:s%, s:s, s:I, s:I, s:f, s:f, s:o, s:f, s:o, s:I, s:I, s:s, s:s, s:i, s:i, s:s, s:s}",
         "prompt", r->text.p, r->text.n, "text", r->answer.p ? r->answer.p : "", r->answer.n, "stop",
-        stop_names[r->done.done.stop], "n_prompt", (json_int_t)r->done.done.n_prompt, "n_generated",
+        cmd_stop_text(r->done.done.stop), "n_prompt", (json_int_t)r->done.done.n_prompt, "n_generated",
         (json_int_t)r->done.done.n_generated, "load_ms", m->load_ms, "prefill_tokens_per_s",
         m->prefill_rate, "decode_tokens_per_s",
         isnan(m->decode_rate) ? json_null() : json_real(m->decode_rate), "bandwidth_bytes_per_s",

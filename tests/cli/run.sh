@@ -38,7 +38,7 @@ same() {
 
 check "help" 0 "usage: redline COMMAND" "$redline" --help
 check "version" 0 "redline 0." "$redline" --version
-for command in run tokenize logits inspect plan bench probe config; do
+for command in run tokenize logits inspect plan bench probe chat config; do
     check "$command --help" 0 "usage: redline $command" "$redline" $command --help
 done
 check "unknown command" 2 "did you mean 'tokenize'?" "$redline" tokenise

@@ -1,5 +1,6 @@
 # A thin front for CMake: `make run` and `make test` do all that a fresh machine needs.
 
+PREFIX ?= /usr/local
 FUZZ_RUNS ?= 10000000
 STRESS_SECONDS ?= 600
 JOBS := $(shell nproc 2>/dev/null || echo 2)
@@ -13,7 +14,7 @@ $(error In CI, REDLINE_TEST_DATA must name the folder of reference data)
 endif
 endif
 
-.PHONY: build run test check asan tsan stress fuzz kcheck tidy format setup clean
+.PHONY: build run install test check asan tsan stress fuzz kcheck tidy format setup clean
 
 build: setup
 	@cmake --preset release -DREDLINE_WERROR=$(WERROR) >/dev/null
@@ -21,6 +22,12 @@ build: setup
 
 run: build
 	build/redline run
+
+# Into DESTDIR/PREFIX: the program, libredline.a, headers, redline.pc, the demo model.
+install: setup
+	@cmake --preset release -DREDLINE_WERROR=$(WERROR) -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
+	@cmake --build build -j $(JOBS)
+	@DESTDIR=$(DESTDIR) cmake --install build
 
 # All tests: as they are, and under address and undefined-behaviour sanitizers.
 test: check asan

@@ -100,43 +100,56 @@ enum redline_stop {
     REDLINE_STOP_CANCEL,  /* redline_cancel() */
 };
 
+/* What comes with them; times in nanoseconds. */
+struct redline_load {
+    uint64_t done_bytes, total_bytes;
+    uint64_t load_ns; /* since redline_engine_open() was called */
+};
+
+struct redline_started {
+    uint64_t queued_ns; /* since redline_submit() */
+    size_t n_prompt;    /* tokens */
+    size_t n_cached;    /* of them still in the session's cache */
+};
+
+struct redline_prefill {
+    size_t n_done, n_total; /* prompt tokens */
+};
+
+struct redline_token {
+    int32_t id;
+    float logprob;    /* natural logarithm of its probability at temperature 1, before any truncation
+                         or penalty; NAN unless the request asked for it */
+    const char *text; /* whole code points, maybe none yet; valid until the next call for this job.
+                         NULL in what the engine's listener sees */
+    size_t n_bytes;
+};
+
+struct redline_embedding {
+    const float *vector; /* [n], valid as long as the job */
+    size_t n;
+};
+
+struct redline_done {
+    enum redline_stop stop;
+    size_t n_prompt, n_cached, n_generated;
+    uint64_t queued_ns;  /* from redline_submit() until it started */
+    uint64_t prefill_ns; /* from there until the logits of the last prompt token */
+    uint64_t decode_ns;  /* from there to the last token; n_decoded forward passes */
+    size_t n_decoded;
+};
+
 struct redline_event {
     enum redline_event_kind kind;
     uint64_t job;     /* serial number of the request, from 1; 0: the engine itself */
     uint64_t time_ns; /* when it happened, on the system's monotonic clock */
     union {
-        struct {
-            uint64_t done_bytes, total_bytes;
-            uint64_t load_ns; /* since redline_engine_open() was called */
-        } load;
-        struct {
-            uint64_t queued_ns; /* since redline_submit() */
-            size_t n_prompt;    /* tokens */
-            size_t n_cached;    /* of them still in the session's cache */
-        } started;
-        struct {
-            size_t n_done, n_total; /* prompt tokens */
-        } prefill;
-        struct {
-            int32_t id;
-            float logprob;    /* natural logarithm of its probability at temperature 1, before any
-                                 truncation or penalty; NAN unless the request asked for it */
-            const char *text; /* whole code points, maybe none yet; valid until the next call for this job.
-                                 NULL in what the engine's listener sees */
-            size_t n_bytes;
-        } token;
-        struct {
-            const float *vector; /* [n], valid as long as the job */
-            size_t n;
-        } embedding;
-        struct {
-            enum redline_stop stop;
-            size_t n_prompt, n_cached, n_generated;
-            uint64_t queued_ns;  /* from redline_submit() until it started */
-            uint64_t prefill_ns; /* from there until the logits of the last prompt token */
-            uint64_t decode_ns;  /* from there to the last token; n_decoded forward passes */
-            size_t n_decoded;
-        } done;
+        struct redline_load load;
+        struct redline_started started;
+        struct redline_prefill prefill;
+        struct redline_token token;
+        struct redline_embedding embedding;
+        struct redline_done done;
         const char *sentence;
     };
 };

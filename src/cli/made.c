@@ -1,0 +1,70 @@
+/* made.c - progress and the last line of the commands that make files. */
+#include "made.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "cmd.h"
+
+enum { SHOW_EVERY_NS = 100000000 };
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int signal_number)
+{
+    (void)signal_number;
+    interrupted = 1;
+}
+
+void made_start(struct made_line *line)
+{
+    line->terminal = isatty(STDERR_FILENO) && !line->quiet;
+    line->start_ns = line->shown_ns = clock_ns();
+    signal(SIGINT, on_interrupt);
+}
+
+int made_progress(void *user, const struct redline_make_progress *p)
+{
+    struct made_line *line = user;
+    uint64_t now = clock_ns();
+    if (line->terminal && now - line->shown_ns > SHOW_EVERY_NS) {
+        fprintf(stderr, "\r\033[K%3.0f %% %s", 100 * (double)p->done_bytes / (double)p->total_bytes, p->tensor);
+        fflush(stderr);
+        line->shown = true;
+        line->shown_ns = now;
+    }
+    return interrupted;
+}
+
+void made_clear(struct made_line *line)
+{
+    if (line->shown) fprintf(stderr, "\r\033[K");
+    line->shown = false;
+}
+
+void made_report(struct made_line *line, const struct redline_made *made, const char *out)
+{
+    char bytes[32];
+    double seconds = (double)(clock_ns() - line->start_ns) / 1e9;
+    made_clear(line);
+    if (line->quiet) return;
+    cmd_bytes_text(made->tensor_bytes, bytes, sizeof bytes);
+    fprintf(stderr, "%s: %s of weights in %.1f s, %.2f GB/s |", out, bytes, seconds,
+            (double)made->tensor_bytes / seconds / 1e9);
+    for (size_t i = 0; i < made->n_types; i++)
+        fprintf(stderr, "%s %llu %s", i ? "," : "", (unsigned long long)made->types[i].n_tensors,
+                made->types[i].type);
+    if (made->n_fallback)
+        fprintf(stderr, " | %llu of another type than the mixture has: their rows are no multiple of its block",
+                (unsigned long long)made->n_fallback);
+    fputc('\n', stderr);
+}
+
+int made_list_types(struct buf *out, struct redline_err *err)
+{
+    for (size_t i = 0; redline_mixture_name(i); i++)
+        TRY(buf_printf(out, err, "%s%s", i ? ", " : "", redline_mixture_name(i)));
+    return buf_printf(out, err, ".");
+}

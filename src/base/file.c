@@ -89,6 +89,19 @@ void file_map_prefetch(const struct file_map *map,
     }
 }
 
+void file_map_forget(const void *bytes, size_t n)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = ROUND_UP((uintptr_t)bytes, page), last = ((uintptr_t)bytes + n) / page * page;
+    if (last > first) madvise((void *)first, last - first, MADV_DONTNEED);
+}
+
+bool file_same(const char *a, const char *b)
+{
+    struct stat of_a, of_b;
+    return stat(a, &of_a) == 0 && stat(b, &of_b) == 0 && of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
+}
+
 /* Appends what is left of fd; hint: bytes expected, 0 when unknown. */
 static int read_all(struct buf *out, int fd, size_t hint, const char *path, struct redline_err *err)
 {
@@ -178,6 +191,19 @@ int file_out_new(struct file_out **out, const char *path, struct redline_err *er
     if (status) file_out_free(&file);
     *out = file;
     return status;
+}
+
+/* Not posix_fallocate(), which writes zeros where the file system has no such thing. */
+int file_out_reserve(struct file_out *file, uint64_t bytes, struct redline_err *err)
+{
+    if (file->is_named || bytes == 0) return 0;
+    while (fallocate(file->fd, 0, 0, (off_t)bytes) != 0) {
+        if (errno == EINTR) continue;
+        if (errno != ENOSPC && errno != EDQUOT && errno != EFBIG) return 0;
+        return err_set(err, REDLINE_IO, "cannot write '%s': it would have %.2f GB: %s", file->path,
+                       (double)bytes / 1e9, strerror(errno));
+    }
+    return 0;
 }
 
 int file_out_write(struct file_out *file, const void *bytes, size_t n, struct redline_err *err)

@@ -2,6 +2,7 @@
 #ifndef FILE_H
 #define FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +24,13 @@ void file_unmap(struct file_map *map); /* accepts {0}; leaves {0} */
 void file_map_prefetch(const struct file_map *map, void (*progress)(void *user, size_t done, size_t total),
                        void *user);
 
+/* Lets go of the pages that lie wholly in these bytes of a mapping; touched again, they are read again.  For who
+ * walks once through a file that is larger than memory. */
+void file_map_forget(const void *bytes, size_t n);
+
+/* Whether two names lead to one file; false when either leads to none. */
+bool file_same(const char *a, const char *b);
+
 /* The whole of a file, or of standard input when path is "-". */
 int file_read(struct buf *out, const char *path, struct redline_err *err);
 
@@ -35,6 +43,8 @@ int file_write(const char *path, const void *bytes, size_t n, struct redline_err
 struct file_out;
 
 int  file_out_new(struct file_out **out, const char *path, struct redline_err *err);
+/* Room for so many bytes in all, now, where the file system can promise it: REDLINE_IO when it has not got it. */
+int  file_out_reserve(struct file_out *file, uint64_t bytes, struct redline_err *err);
 int  file_out_write(struct file_out *file, const void *bytes, size_t n, struct redline_err *err);
 int  file_out_finish(struct file_out *file, struct redline_err *err);
 void file_out_free(struct file_out **file); /* accepts NULL and a pointer to NULL */

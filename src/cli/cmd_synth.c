@@ -2,6 +2,7 @@
 #include "base.h"
 #include "cmd.h"
 #include "made.h"
+#include "settings.h"
 
 static int list_shapes(struct buf *out, struct redline_err *err)
 {
@@ -30,27 +31,29 @@ int cmd_synth(int argc, char **argv)
 {
     struct redline_synth_params params = {0};
     struct made_line line = {0};
+    struct settings set = {0};
     const struct opt options[] = {
         {"-s, --seed", "N", OPT_U64, &params.seed, 0, 0, "seed of the weights (0); same seed, same file"},
-        {"-t, --threads", "N", OPT_INT, &params.n_threads, 0, 512, "threads; 0: the cores this process may use"},
+        settings_opt(&set, SETTING_N_THREADS, &params.n_threads),
         {"-q, --quiet", NULL, OPT_FLAG, &line.quiet, 0, 0, "nothing on standard error"},
     };
-    struct buf notes = {0}, types = {0};
+    struct buf notes = {0}, summary = {0};
     const char *words[3];
     struct redline_err err = {0};
     int n_words, exit_code = EXIT_FINE;
     int status = list_shapes(&notes, &err);
     if (!status)
-        status = buf_printf(&types, &err,
-                            "Writes a GGUF file with metadata, tensors and vocabulary size of a known model and random\n"
-                            "weights, to measure a machine without a download.  TYPE is one of\n");
-    if (!status) status = made_list_types(&types, &err);
-    const struct opt_command command = {"redline synth SHAPE TYPE OUT [options]", types.p, options,
+        status = made_summary(&summary, &err,
+                              "Writes a GGUF file with metadata, tensors and vocabulary size of a known model and random\n"
+                              "weights, to measure a machine without a download.  TYPE is one of\n");
+    const struct opt_command command = {"redline synth SHAPE TYPE OUT [options]", summary.p, options,
                                         COUNT_OF(options), notes.p};
-    if (!status && cmd_parse(&command, argc, argv, words, 3, &n_words, &exit_code))
+    if (!status && settings_parse(&set, &command, argc, argv, words, 3, &n_words, &exit_code)) {
         status = run_all(&line, &params, words, n_words, &err);
+        settings_free(&set);
+    }
     made_clear(&line);
     buf_free(&notes);
-    buf_free(&types);
+    buf_free(&summary);
     return status ? cmd_fail(&err) : exit_code;
 }

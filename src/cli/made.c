@@ -23,6 +23,8 @@ void made_start(struct made_line *line)
     line->terminal = isatty(STDERR_FILENO) && !line->quiet;
     line->start_ns = line->shown_ns = clock_ns();
     signal(SIGINT, on_interrupt);
+    signal(SIGTERM, on_interrupt);
+    signal(SIGHUP, on_interrupt);
 }
 
 int made_progress(void *user, const struct redline_make_progress *p)
@@ -62,8 +64,9 @@ void made_report(struct made_line *line, const struct redline_made *made, const 
     fputc('\n', stderr);
 }
 
-int made_list_types(struct buf *out, struct redline_err *err)
+int made_summary(struct buf *out, struct redline_err *err, const char *text)
 {
+    TRY(buf_append_str(out, str_of(text), err));
     for (size_t i = 0; redline_mixture_name(i); i++)
         TRY(buf_printf(out, err, "%s%s", i ? ", " : "", redline_mixture_name(i)));
     return buf_printf(out, err, ".");

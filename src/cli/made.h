@@ -13,13 +13,13 @@ struct made_line {
 };
 
 void made_start(struct made_line *line);
-redline_make_listener made_progress; /* user: struct made_line; Ctrl-C stops */
+redline_make_listener made_progress; /* user: struct made_line; Ctrl-C and kin stop */
 void made_clear(struct made_line *line);
 
 /* "out.gguf: 638 MB in 0.6 s, 1.06 GB/s | 135 Q4_K, 21 Q6_K, 45 F32" on standard error. */
 void made_report(struct made_line *line, const struct redline_made *made, const char *out);
 
-/* "F32, F16, ... ." */
-int made_list_types(struct buf *out, struct redline_err *err);
+/* A help page's summary, at whose end the types stand: "... TYPE is one of\nF32, F16, ... ." */
+int made_summary(struct buf *out, struct redline_err *err, const char *text);
 
 #endif

@@ -19,6 +19,7 @@ static const struct {
     {"plan", cmd_plan, "show where everything would live and what it costs, without loading"},
     {"bench", cmd_bench, "measure prompt and generation speed beside this machine's limits"},
     {"probe", cmd_probe, "measure what this machine can do at most: memory and arithmetic"},
+    {"quantize", cmd_quantize, "re-encode the weights of a model"},
     {"synth", cmd_synth, "make a model of a real model's shape with random weights"},
     {"config", cmd_config, "show every setting, its value and where that came from"},
 };

@@ -28,6 +28,12 @@ static const struct mix mixes[MIX_COUNT] = {
     [MXFP4] =  {"MXFP4",  DTYPE_MXFP4, 38}, /* experts alone; the rest is Q8_0 */
 };
 
+/* What else people say. */
+static const struct {
+    const char *name;
+    enum mix_id mix;
+} aliases[] = {{"Q4_K", Q4_K_M}, {"Q5_K", Q5_K_M}, {"MXFP4_MOE", MXFP4}};
+
 const struct mix *mix_at(size_t i)
 {
     return i < COUNT_OF(mixes) ? &mixes[i] : NULL;
@@ -44,6 +50,8 @@ const struct mix *mix_find(struct str name)
 {
     for (size_t i = 0; i < COUNT_OF(mixes); i++)
         if (same_letters(name, mixes[i].name)) return &mixes[i];
+    for (size_t i = 0; i < COUNT_OF(aliases); i++)
+        if (same_letters(name, aliases[i].name)) return &mixes[aliases[i].mix];
     return NULL;
 }
 
@@ -80,7 +88,7 @@ int mix_compare(const void *a, const void *b)
 static const char *const kept[] = {
     "_norm.weight",       "ffn_gate_inp.weight",    "ffn_gate_tid2eid.weight", "altup",
     "laurel",             "per_layer_model_proj",   "ssm_conv1d",              "shortconv.conv.weight",
-    "indexer.k_proj",     "indexer.q_proj",         "time_mix_first.weight",   "time_mix_w0.weight",
+    "indexer.k_proj.weight", "indexer.q_proj.weight", "time_mix_first.weight", "time_mix_w0.weight",
     "time_mix_w1.weight", "time_mix_w2.weight",     "time_mix_v0.weight",      "time_mix_v1.weight",
     "time_mix_v2.weight", "time_mix_a0.weight",     "time_mix_a1.weight",      "time_mix_a2.weight",
     "time_mix_g1.weight", "time_mix_g2.weight",     "time_mix_decay_w1.weight", "time_mix_decay_w2.weight",
@@ -89,9 +97,14 @@ static const char *const kept[] = {
     ".patch_merger",      "a.rvq.codebook",         "mm.a.code_embd",
 };
 
+static bool is_vector(const struct mix_tensor *t)
+{
+    return t->shape[1] == 1 && t->shape[2] == 1 && t->shape[3] == 1;
+}
+
 static bool is_kept(const struct mix_tensor *t)
 {
-    if (t->n_dims < 2 || !str_ends(t->name, STR("weight"))) return true;
+    if (is_vector(t) || !str_ends(t->name, STR("weight"))) return true;
     if (str_eq(t->name, STR("position_embd.weight")) || str_eq(t->name, STR("token_types.weight"))) return true;
     for (size_t i = 0; i < COUNT_OF(kept); i++)
         if (contains(t->name, kept[i])) return true;
@@ -192,7 +205,7 @@ static bool eight_experts_not_falcon(const struct place *p)
 
 static bool of_experts(const struct place *p)
 {
-    return p->tensor->n_dims > 2 && p->tensor->shape[2] > 1;
+    return p->tensor->shape[2] > 1;
 }
 
 /* The 70B class, where eight heads share their values: these matrices are small, bits cost little. */

@@ -31,7 +31,7 @@ struct mix_tensor {
     bool fell_back;        /* rows do not divide into blocks of the type that was wanted */
 };
 
-const struct mix *mix_find(struct str name); /* case-insensitive; NULL: there is none */
+const struct mix *mix_find(struct str name); /* case-insensitive, with llama.cpp's aliases; NULL: none */
 const struct mix *mix_at(size_t i);          /* NULL behind the last */
 
 /* By layer, then by name: for qsort().  The order in which the rules count. */

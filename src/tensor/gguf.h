@@ -76,6 +76,9 @@ int gguf_open_memory(struct gguf **out, const void *bytes, size_t n, const char 
                      struct redline_err *err);
 void gguf_close(struct gguf **file); /* accepts NULL and a pointer to NULL */
 
+/* The path of the i-th of g->files, given the one that was opened. */
+int gguf_file_path(struct buf *out, const struct gguf *g, const char *path, uint32_t i, struct redline_err *err);
+
 /* NULL when there is none. */
 const struct gguf_value *gguf_find(const struct gguf *g, const char *key);
 const struct gguf_tensor *gguf_find_tensor(const struct gguf *g, struct str name);

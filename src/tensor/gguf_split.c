@@ -181,3 +181,10 @@ int gguf_join(struct gguf *g, const char *path, struct redline_err *err)
                        g->n_files);
     return 0;
 }
+
+int gguf_file_path(struct buf *out, const struct gguf *g, const char *path, uint32_t i, struct redline_err *err)
+{
+    if (g->n_files > 1) return path_of_part(out, path, i, g->n_files, err);
+    out->n = 0;
+    return buf_append_str(out, str_of(path), err);
+}

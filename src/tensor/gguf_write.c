@@ -359,10 +359,12 @@ static int write_header(struct gguf_writer *w, struct redline_err *err)
     uint64_t counts[2] = {w->n_tensors, w->n_values};
     char head[24] = {'G', 'G', 'U', 'F', 3};
     memcpy(head + 8, counts, sizeof counts);
+    uint64_t head_bytes = sizeof head + w->values.n + w->tensors.n;
+    TRY(file_out_reserve(w->file, ROUND_UP(head_bytes, (uint64_t)w->alignment) + w->data_bytes, err));
     TRY(file_out_write(w->file, head, sizeof head, err));
     TRY(file_out_write(w->file, w->values.p, w->values.n, err));
     TRY(file_out_write(w->file, w->tensors.p, w->tensors.n, err));
-    return pad(w, sizeof head + w->values.n + w->tensors.n, err);
+    return pad(w, head_bytes, err);
 }
 
 int gguf_write_data(struct gguf_writer *w, const void *bytes, size_t n, struct redline_err *err)

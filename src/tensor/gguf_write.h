@@ -1,8 +1,8 @@
 /* gguf_write.h - writing GGUF version 3.
  *
  * Values and tensor descriptions are collected first, then the header is written, then the data of
- * each tensor in the order of its description, streamed by the caller in pieces of any size.  The file
- * appears under its name only when gguf_writer_finish() has succeeded. */
+ * each tensor in the order of its description, streamed by the caller in pieces of any size.  Room for all
+ * of it is asked for first.  The file appears under its name only when gguf_writer_finish() has succeeded. */
 #ifndef GGUF_WRITE_H
 #define GGUF_WRITE_H
 

@@ -9,20 +9,8 @@
 #include <string.h>
 
 #include "blocks.h"
-#include "convert.h"
 #include "parts_scalar.h"
-#include "quant_values.h"
-
-static int clamp(int x, int least, int most)
-{
-    return x < least ? least : x > most ? most : x;
-}
-
-/* 0 where 1 / d would overflow; so small a d is zero as f16. */
-static float inverse(float d)
-{
-    return fabsf(d) >= 0x1p-126f ? 1 / d : 0;
-}
+#include "quant_pack.h"
 
 /* x ~ d q, -half <= q < half: the d of least error weighted by x^2, from scales around the one that
  * maps the extreme element to -half. */
@@ -35,7 +23,7 @@ static float fit_symmetric(const float *x, int n, int half)
     for (int trial = -9; trial <= 9; trial++) {
         float id = -((float)half + 0.1f * (float)trial) / top, cross = 0, square = 0;
         for (int i = 0; i < n; i++) {
-            float q = (float)clamp((int)rintf(x[i] * id), -half, half - 1), weight = x[i] * x[i];
+            float q = nearest_whole(limited(x[i] * id, (float)-half, (float)(half - 1))), weight = x[i] * x[i];
             cross += weight * x[i] * q;
             square += weight * q * q;
         }
@@ -51,60 +39,59 @@ struct fit { /* x ~ d q - m, 0 <= q <= steps, m >= 0 */
     float d, m;
 };
 
-struct sums { /* of weight, and of weight times q, q^2, x, x q */
-    double w, q, qq, x, xq;
+struct sums { /* of weight, and of weight times x, q, q^2, x q */
+    float w, x, q, qq, xq;
 };
 
-static struct sums weighted_sums(const float *x, const float *weight, int n, int steps, float id, float least)
+static void add_codes(struct sums *s, const float *x, const float *weight, int n, int steps, float id, float m)
 {
-    struct sums s = {0};
+    s->q = s->qq = s->xq = 0;
     for (int i = 0; i < n; i++) {
-        double q = clamp((int)rintf(id * (x[i] - least)), 0, steps), w = (double)weight[i];
-        s.w += w;
-        s.q += w * q;
-        s.qq += w * q * q;
-        s.x += w * (double)x[i];
-        s.xq += w * (double)x[i] * q;
+        float q = nearest_whole(limited((x[i] + m) * id, 0, (float)steps)), wq = weight[i] * q;
+        s->q += wq;
+        s->qq += wq * q;
+        s->xq += wq * x[i];
     }
-    return s;
 }
 
-static double error_of(const float *x, const float *weight, int n, int steps, struct fit f)
+/* By how much these d and m diminish the weighted square of x. */
+static float gain_of(const struct sums *s, struct fit f)
 {
-    double sum = 0;
-    for (int i = 0; i < n; i++) {
-        int q = clamp((int)rintf((x[i] + f.m) * inverse(f.d)), 0, steps);
-        double e = (double)(f.d * (float)q - f.m - x[i]);
-        sum += (double)weight[i] * e * e;
-    }
-    return sum;
+    float cross = f.d * s->xq - f.m * s->x, square = f.d * f.d * s->qq + f.m * f.m * s->w;
+    return 2 * cross - (square - 2 * (f.d * f.m * s->q));
 }
 
-/* The best of the plain fit to the range and of least-squares fits for some step widths around it. */
+/* The least squares for given codes; only offsets downwards can be stored, and where all codes are equal the
+ * offset is left out. */
+static struct fit solve(const struct sums *s)
+{
+    float det = s->w * s->qq - s->q * s->q;
+    struct fit f = {(s->w * s->xq - s->x * s->q) / det, (s->q * s->xq - s->qq * s->x) / det};
+    bool both = det > 1e-5f * (s->w * s->qq) && f.m >= 0;
+    return both ? f : (struct fit){s->xq / s->qq, 0};
+}
+
+/* The best least-squares fit to the codes of some step widths around the one that the range asks for; the codes of
+ * each trial count from the best offset so far. */
 static struct fit fit_affine(const float *x, const float *weight, int n, int steps)
 {
-    float least = 0, most = x[0];
+    float least = 0, most = x[0], best_gain = 0;
+    struct sums s = {0};
     for (int i = 0; i < n; i++) {
         least = x[i] < least ? x[i] : least;
         most = x[i] > most ? x[i] : most;
+        s.w += weight[i];
+        s.x += weight[i] * x[i];
     }
-    if (most - least < 0x1p-100f) return (struct fit){0, -least}; /* flat, or nothing in f16 */
+    if (!(most - least >= 0x1p-100f)) return (struct fit){0, -least}; /* flat, or nothing in f16 */
     struct fit best = {(most - least) / (float)steps, -least};
-    double best_error = error_of(x, weight, n, steps, best);
     for (int trial = 0; trial <= 20; trial++) {
-        float id = ((float)steps - 1 + 0.1f * (float)trial) / (most - least);
-        struct sums s = weighted_sums(x, weight, n, steps, id, least);
-        double det = s.w * s.qq - s.q * s.q;
-        if (det <= 0) continue;
-        double d = (s.w * s.xq - s.x * s.q) / det, m = -(s.qq * s.x - s.q * s.xq) / det;
-        if (m < 0) { /* only offsets downwards can be stored */
-            m = 0;
-            d = s.qq > 0 ? s.xq / s.qq : 0;
-        }
-        struct fit f = {(float)d, (float)m};
-        double error = d > 0 ? error_of(x, weight, n, steps, f) : best_error;
-        if (error < best_error) {
-            best_error = error;
+        float id = ((float)steps - 1 + 0.1f * (float)trial) / (most + best.m);
+        add_codes(&s, x, weight, n, steps, id, best.m);
+        struct fit f = solve(&s);
+        float gain = gain_of(&s, f);
+        if (f.d > 0 && gain > best_gain) {
+            best_gain = gain;
             best = f;
         }
     }
@@ -120,16 +107,7 @@ static void weigh(float *weight, const float *x, int n, bool with_mean)
     for (int i = 0; i < n; i++) weight[i] = mean + fabsf(x[i]);
 }
 
-static float largest(const float *x, int n)
-{
-    float top = 0;
-    for (int i = 0; i < n; i++) top = x[i] > top ? x[i] : top;
-    return top;
-}
-
-/* Scales and minima of all groups, rounded to 0..levels against *d and *dmin (f16). */
-static void fit_groups(uint8_t *scale, uint8_t *min, uint16_t *d, uint16_t *dmin, const float *x, int n_groups,
-                       int steps, int levels, bool with_mean)
+static void fit_groups(struct k_scales *s, const float *x, int n_groups, int steps, int levels, bool with_mean)
 {
     float scales[16], mins[16], weight[32];
     int n = 256 / n_groups;
@@ -139,28 +117,23 @@ static void fit_groups(uint8_t *scale, uint8_t *min, uint16_t *d, uint16_t *dmin
         scales[g] = f.d;
         mins[g] = f.m;
     }
-    float top_scale = largest(scales, n_groups), top_min = largest(mins, n_groups);
-    *d = f16_of_float(top_scale / (float)levels);
-    *dmin = f16_of_float(top_min / (float)levels);
-    for (int g = 0; g < n_groups; g++) {
-        scale[g] = (uint8_t)clamp((int)rintf(scales[g] * inverse(top_scale) * (float)levels), 0, levels);
-        min[g] = (uint8_t)clamp((int)rintf(mins[g] * inverse(top_min) * (float)levels), 0, levels);
-    }
+    round_scales(s, scales, mins, n_groups, levels);
 }
 
 /* Elements against the scales as they will be read. */
-static void round_affine(uint8_t *q, const float *x, const uint8_t *scale, const uint8_t *min, uint16_t d,
-                         uint16_t dmin, int n_groups, int steps)
+static void round_affine(uint8_t *q, const float *x, const struct k_scales *s, int n_groups, int steps)
 {
     int n = 256 / n_groups;
-    for (int i = 0; i < 256; i++) {
-        float step = float_of_f16(d) * (float)scale[i / n], offset = float_of_f16(dmin) * (float)min[i / n];
-        q[i] = (uint8_t)clamp((int)rintf((x[i] + offset) * inverse(step)), 0, steps);
+    for (int g = 0; g < n_groups; g++) {
+        float offset = float_of_f16(s->dmin) * (float)s->min[g];
+        float id = inverse(float_of_f16(s->d) * (float)s->scale[g]);
+        for (int i = g * n; i < (g + 1) * n; i++) q[i] = (uint8_t)to_code((x[i] + offset) * id, 0, steps);
     }
 }
 
 static void pack_two_bits(uint8_t *qs, const uint8_t *q)
 {
+    memset(qs, 0, 64);
     for (int i = 0; i < 256; i++)
         qs[i / 128 * 32 + i % 32] = (uint8_t)(qs[i / 128 * 32 + i % 32] | (q[i] & 3) << i % 128 / 32 * 2);
 }
@@ -169,26 +142,14 @@ void encode_q2_k_scalar(void *dst, const float *src, size_t n)
 {
     struct block_q2_k *b = dst;
     for (; n >= 256; n -= 256, src += 256, b++) {
-        uint8_t scale[16], min[16], q[256];
-        memset(b, 0, sizeof *b);
-        fit_groups(scale, min, &b->d, &b->dmin, src, 16, 3, 15, false);
-        round_affine(q, src, scale, min, b->d, b->dmin, 16, 3);
-        for (int g = 0; g < 16; g++) b->scales[g] = (uint8_t)(scale[g] | min[g] << 4);
+        struct k_scales s;
+        uint8_t q[256];
+        fit_groups(&s, src, 16, 3, 15, false);
+        round_affine(q, src, &s, 16, 3);
+        b->d = s.d;
+        b->dmin = s.dmin;
+        for (int g = 0; g < 16; g++) b->scales[g] = (uint8_t)(s.scale[g] | s.min[g] << 4);
         pack_two_bits(b->qs, q);
-    }
-}
-
-static void pack_k4(uint8_t *packed, uint8_t *qs, uint8_t *qh, const uint8_t *scale, const uint8_t *min,
-                    const uint8_t *q)
-{
-    for (int g = 0; g < 4; g++) {
-        packed[g] = (uint8_t)(scale[g] | scale[g + 4] >> 4 << 6);
-        packed[g + 4] = (uint8_t)(min[g] | min[g + 4] >> 4 << 6);
-        packed[g + 8] = (uint8_t)((scale[g + 4] & 15) | (min[g + 4] & 15) << 4);
-    }
-    for (int i = 0; i < 256; i++) {
-        qs[i / 64 * 32 + i % 32] = (uint8_t)(qs[i / 64 * 32 + i % 32] | (q[i] & 15) << i % 64 / 32 * 4);
-        if (qh) qh[i % 32] = (uint8_t)(qh[i % 32] | q[i] >> 4 << i / 32);
     }
 }
 
@@ -196,11 +157,14 @@ void encode_q4_k_scalar(void *dst, const float *src, size_t n)
 {
     struct block_q4_k *b = dst;
     for (; n >= 256; n -= 256, src += 256, b++) {
-        uint8_t scale[8], min[8], q[256];
-        memset(b, 0, sizeof *b);
-        fit_groups(scale, min, &b->d, &b->dmin, src, 8, 15, 63, true);
-        round_affine(q, src, scale, min, b->d, b->dmin, 8, 15);
-        pack_k4(b->scales, b->qs, NULL, scale, min, q);
+        struct k_scales s;
+        uint8_t q[256];
+        fit_groups(&s, src, 8, 15, 63, true);
+        round_affine(q, src, &s, 8, 15);
+        b->d = s.d;
+        b->dmin = s.dmin;
+        pack_k4_scales(b->scales, &s);
+        pack_k4_low(b->qs, q);
     }
 }
 
@@ -208,33 +172,30 @@ void encode_q5_k_scalar(void *dst, const float *src, size_t n)
 {
     struct block_q5_k *b = dst;
     for (; n >= 256; n -= 256, src += 256, b++) {
-        uint8_t scale[8], min[8], q[256];
-        memset(b, 0, sizeof *b);
-        fit_groups(scale, min, &b->d, &b->dmin, src, 8, 31, 63, true);
-        round_affine(q, src, scale, min, b->d, b->dmin, 8, 31);
-        pack_k4(b->scales, b->qs, b->qh, scale, min, q);
+        struct k_scales s;
+        uint8_t q[256];
+        fit_groups(&s, src, 8, 31, 63, true);
+        round_affine(q, src, &s, 8, 31);
+        b->d = s.d;
+        b->dmin = s.dmin;
+        pack_k4_scales(b->scales, &s);
+        pack_k4_low(b->qs, q);
+        pack_k5_high(b->qh, q);
     }
 }
 
-/* Signed scales of 16 groups, rounded to -half..half-1 against the returned f16. */
 static uint16_t fit_signed(int *scale, const float *x, int half_q, int half_scale)
 {
-    float scales[16], top = 0;
-    for (int g = 0; g < 16; g++) {
-        scales[g] = fit_symmetric(x + 16 * g, 16, half_q);
-        if (fabsf(scales[g]) > fabsf(top)) top = scales[g];
-    }
-    uint16_t d = f16_of_float(top / (float)-half_scale);
-    float id = inverse(float_of_f16(d));
-    for (int g = 0; g < 16; g++) scale[g] = clamp((int)rintf(scales[g] * id), -half_scale, half_scale - 1);
-    return d;
+    float scales[16];
+    for (int g = 0; g < 16; g++) scales[g] = fit_symmetric(x + 16 * g, 16, half_q);
+    return round_signed_scales(scale, scales, half_scale);
 }
 
 static void round_signed(uint8_t *q, const float *x, const int *scale, uint16_t d, int half)
 {
-    for (int i = 0; i < 256; i++) {
-        float step = float_of_f16(d) * (float)scale[i / 16];
-        q[i] = (uint8_t)(clamp((int)rintf(x[i] * inverse(step)), -half, half - 1) + half);
+    for (int g = 0; g < 16; g++) {
+        float id = inverse(float_of_f16(d) * (float)scale[g]);
+        for (int i = 16 * g; i < 16 * g + 16; i++) q[i] = (uint8_t)(to_code(x[i] * id, -half, half - 1) + half);
     }
 }
 
@@ -263,15 +224,9 @@ void encode_q6_k_scalar(void *dst, const float *src, size_t n)
     for (; n >= 256; n -= 256, src += 256, b++) {
         uint8_t q[256];
         int scale[16];
-        memset(b, 0, sizeof *b);
         b->d = fit_signed(scale, src, 32, 128);
         round_signed(q, src, scale, b->d, 32);
         for (int g = 0; g < 16; g++) b->scales[g] = (int8_t)scale[g];
-        for (int i = 0; i < 256; i++) {
-            int half = i / 128, part = i % 128 / 32, l = i % 32;
-            uint8_t *low = &b->ql[64 * half + 32 * (part & 1) + l], *high = &b->qh[32 * half + l];
-            *low = (uint8_t)(*low | (q[i] & 15) << (part >> 1) * 4);
-            *high = (uint8_t)(*high | q[i] >> 4 << part * 2);
-        }
+        pack_q6(b, q);
     }
 }

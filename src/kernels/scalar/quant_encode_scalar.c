@@ -151,6 +151,15 @@ static int nearest(const int8_t *values, float x)
     return best;
 }
 
+/* The code of the nearest value of E2M1, doubled; the smaller magnitude when two are equally near.  What is
+ * nearest to zero has no sign. */
+static int nearest_e2m1(float x)
+{
+    float a = fabsf(x);
+    int q = (a > 0.5f) + (a > 1.5f) + (a > 2.5f) + (a > 3.5f) + (a > 5) + (a > 7) + (a > 10);
+    return q > 0 && x < 0 ? q + 8 : q;
+}
+
 /* The power of two that puts the largest magnitude into the top binade of E2M1, [4, 8). */
 void encode_mxfp4_scalar(void *dst, const float *src, size_t n)
 {
@@ -160,8 +169,8 @@ void encode_mxfp4_scalar(void *dst, const float *src, size_t n)
         float top = fabsf(extreme(src, 32));
         int e = top > 0 ? (int)floorf(log2f(top)) - 2 + 127 : 0;
         b->e = (uint8_t)(e < 0 ? 0 : e > 254 ? 254 : e);
-        float id = 2 / float_of_e8m0(b->e); /* the table holds doubled values */
-        for (int i = 0; i < 32; i++) q[i] = nearest(mxfp4_values, src[i] * id);
+        float id = 2 / float_of_e8m0(b->e);
+        for (int i = 0; i < 32; i++) q[i] = nearest_e2m1(src[i] * id);
         pack_nibbles(b->qs, q);
     }
 }

@@ -23,6 +23,9 @@ void mm_iq4_xs_avx2(const struct kern_mm_args *a);
 
 void decode_f16_avx2(float *dst, const void *src, size_t n);
 void encode_f16_avx2(void *dst, const float *src, size_t n);
+void encode_q4_k_avx2(void *dst, const float *src, size_t n);
+void encode_q5_k_avx2(void *dst, const float *src, size_t n);
+void encode_q6_k_avx2(void *dst, const float *src, size_t n);
 void quant_act_avx2(struct act_q8 *dst, const float *x, size_t n);
 float dot_avx2(const float *a, const float *b, size_t n);
 void add_avx2(float *y, const float *x, size_t n);

@@ -132,13 +132,21 @@ void encode_q5_1_scalar(void *dst, const float *src, size_t n)
     }
 }
 
+/* roundf(), halves away from zero, in a form that compilers make vectors of: the difference is exact. */
+static int rounded(float x)
+{
+    int whole = (int)x;
+    float rest = x - (float)whole;
+    return whole + (rest >= 0.5f) - (rest <= -0.5f);
+}
+
 void encode_q8_0_scalar(void *dst, const float *src, size_t n)
 {
     struct block_q8_0 *b = dst;
     for (; n >= 32; n -= 32, src += 32, b++) {
         float d = fabsf(extreme(src, 32)) / 127, id = inverse(d);
         b->d = f16_of_float(d);
-        for (int i = 0; i < 32; i++) b->qs[i] = (int8_t)roundf(src[i] * id);
+        for (int i = 0; i < 32; i++) b->qs[i] = (int8_t)rounded(src[i] * id);
     }
 }
 

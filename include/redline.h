@@ -163,7 +163,8 @@ struct redline_engine;
 typedef void redline_listener(void *user, const struct redline_event *event);
 
 struct redline_engine_params {
-    int n_threads;      /* 0: as many as there are cores that this process may use */
+    int n_threads;      /* 0: as many as there are cores that this process may use, and fewer while other
+                           programs keep them busy and fewer are faster; results do not depend on it */
     int n_ctx;          /* tokens of the longest sequence; required */
     int n_seqs;         /* requests that run at the same time, and sessions that rest in the cache; 0: 1 */
     int n_cache;        /* tokens of all sequences together; 0: n_seqs times n_ctx */

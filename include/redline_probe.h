@@ -83,6 +83,7 @@ int redline_plan_layer(const struct redline_model *model, const struct redline_p
 
 struct redline_engine_facts {
     struct redline_plan plan;      /* as carried out */
+    int n_threads_used;            /* by the last step; fewer than planned where other programs are busy */
     uint64_t load_ns;
     uint64_t peak_rss_bytes;       /* of the process so far */
     uint64_t kv_touched_bytes;     /* pages in use at their most */

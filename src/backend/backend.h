@@ -12,6 +12,7 @@ struct backend; /* one open device */
 
 struct backend_params {
     int n_threads; /* of a CPU */
+    bool adapt;    /* fewer of them may be used where that pays; for one who did not ask for a number */
     bool exact;    /* float32 activations in every product */
 };
 
@@ -36,6 +37,9 @@ struct backend_ops {
 
     /* Runs the step to its end.  Must be called by one thread at a time. */
     int (*run)(struct backend *b, const struct step *step, struct redline_err *err);
+
+    /* How many threads the last step used. */
+    int (*n_used)(const struct backend *b);
 
     /* Which kernel table serves a weight type: "avx512". */
     const char *(*kernel)(struct backend *b, enum dtype dtype);

@@ -47,7 +47,8 @@ struct member {
     struct team *team;
     pthread_t thread;
     int id;
-    _Alignas(LINE) int n_calm; /* waits to come that shall not spin */
+    _Alignas(LINE) int n_calm;  /* waits to come that shall not spin */
+    _Atomic uint64_t slept_ns;  /* at barriers, so far; written by the member alone */
 };
 
 struct team {
@@ -73,11 +74,11 @@ static void pause_briefly(void)
 #endif
 }
 
-static void gate_wait(struct gate *g, uint32_t seen, int n_spins, int *n_calm)
+/* Returns how long the caller slept, in ns. */
+static uint64_t gate_wait(struct gate *g, uint32_t seen, int n_spins)
 {
-    if (*n_calm > 0) n_spins = 0;
     for (int i = 0; i < n_spins; i++) {
-        if (atomic_load_explicit(&g->value, memory_order_acquire) != seen) return;
+        if (atomic_load_explicit(&g->value, memory_order_acquire) != seen) return 0;
         pause_briefly();
     }
     uint64_t start = clock_ns();
@@ -85,7 +86,17 @@ static void gate_wait(struct gate *g, uint32_t seen, int n_spins, int *n_calm)
     while (atomic_load(&g->value) == seen)
         syscall(SYS_futex, &g->value, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
     atomic_fetch_sub(&g->n_sleeping, 1);
-    *n_calm = clock_ns() - start > LONG_NS ? N_CALM : MAX(*n_calm - 1, 0);
+    return clock_ns() - start;
+}
+
+static void wait_at_barrier(struct team *t, struct member *m, uint32_t seen)
+{
+    uint64_t slept = gate_wait(&t->barrier, seen, m->n_calm > 0 ? 0 : t->n_spins);
+    if (m->n_calm > 0) m->n_calm--;
+    if (slept == 0) return;
+    if (slept > LONG_NS) m->n_calm = N_CALM;
+    atomic_store_explicit(&m->slept_ns, atomic_load_explicit(&m->slept_ns, memory_order_relaxed) + slept,
+                          memory_order_relaxed);
 }
 
 static void gate_move(struct gate *g, uint32_t value)
@@ -104,7 +115,7 @@ void team_barrier(struct team *t, int member)
     }
     uint32_t seen = atomic_load_explicit(&t->barrier.value, memory_order_acquire);
     if (atomic_fetch_add_explicit(&t->n_arrived, 1, memory_order_acq_rel) + 1 < n) {
-        gate_wait(&t->barrier, seen, t->n_spins, &t->members[member].n_calm);
+        wait_at_barrier(t, &t->members[member], seen);
         return;
     }
     atomic_store_explicit(&t->n_arrived, 0, memory_order_relaxed);
@@ -130,8 +141,7 @@ static void *member_main(void *user)
     struct member *m = user;
     struct team *t = m->team;
     for (uint32_t seen = 0;;) {
-        int pause_of_others = 0; /* how long nothing was to be done says nothing */
-        gate_wait(&t->start, seen, t->n_spins, &pause_of_others);
+        gate_wait(&t->start, seen, t->n_spins);
         seen = atomic_load_explicit(&t->start.value, memory_order_acquire);
         int n = (int)(seen & ((1 << RUN_SHIFT) - 1));
         if (n == 0) return NULL;
@@ -161,7 +171,8 @@ void team_run(struct team *t, team_fn *fn, void *user)
 static int start_members(struct team *t, struct redline_err *err)
 {
     for (int i = 1; i < t->n_all; i++) {
-        t->members[i] = (struct member){.team = t, .id = i};
+        t->members[i].team = t;
+        t->members[i].id = i;
         int failure = fault_hits(FAULT_THREAD)
                           ? EAGAIN
                           : pthread_create(&t->members[i].thread, NULL, member_main, &t->members[i]);
@@ -190,6 +201,7 @@ int team_new(struct team **out, int n_threads, struct redline_err *err)
     int n_usable = cpu.n_logical;
     if (cpu.quota > 0) n_usable = MIN(n_usable, (int)(cpu.quota + 0.5));
     memset(t, 0, sizeof *t);
+    memset(members, 0, (size_t)n_threads * sizeof *members);
     t->n_members = t->n_all = n_threads;
     t->n_spins = n_threads <= n_usable ? SPINS : 0;
     t->members = members;
@@ -220,4 +232,11 @@ void team_limit(struct team *t, int n)
 int team_size(const struct team *t)
 {
     return t->n_members;
+}
+
+uint64_t team_slept_ns(const struct team *t)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < t->n_all; i++) sum += atomic_load_explicit(&t->members[i].slept_ns, memory_order_relaxed);
+    return sum;
 }

@@ -28,6 +28,9 @@ void team_free(struct team **team); /* joins; accepts NULL */
 void team_limit(struct team *team, int n);
 int  team_size(const struct team *team); /* of the members that take part */
 
+/* How long members have slept at barriers so far, summed, in ns. */
+uint64_t team_slept_ns(const struct team *team);
+
 /* Runs fn(user, team, member) on every member and returns when all are done. Not reentrant. */
 typedef void team_fn(void *user, struct team *team, int member);
 void team_run(struct team *team, team_fn *fn, void *user);

@@ -27,6 +27,7 @@ const struct bench_field bench_fields[] = {
     FIELD(n_ubatch, BENCH_WHOLE, "-ub as asked"),
     FIELD(n_step, BENCH_WHOLE, "most tokens of one forward pass as it was: the lesser of the two, or all there are"),
     FIELD(n_threads, BENCH_WHOLE, "threads as they were"),
+    FIELD(n_threads_used, BENCH_WHOLE, "by the last step; fewer only where none were asked for, beside busy programs"),
     FIELD(type_k, BENCH_TEXT, "type of cached keys"),
     FIELD(type_v, BENCH_TEXT, "type of cached values"),
     FIELD(n_gpu_layers, BENCH_WHOLE, "layers on the graphics card"),
@@ -120,6 +121,7 @@ static void fill_settings(struct bench_row *row, const struct bench_result *r)
     row->n_ubatch = r->asked.n_ubatch;
     row->n_step = p->n_ubatch;
     row->n_threads = p->n_threads;
+    row->n_threads_used = r->engine.n_threads_used;
     row->type_k = r->asked.type_k;
     row->type_v = r->asked.type_v;
     row->n_ctx = p->n_ctx;

@@ -17,7 +17,7 @@ struct bench_row {
     char model_type[96];
     int64_t model_size, model_n_params;
     /* settings */
-    int64_t n_batch, n_ubatch, n_step, n_threads, n_gpu_layers, n_ctx;
+    int64_t n_batch, n_ubatch, n_step, n_threads, n_threads_used, n_gpu_layers, n_ctx;
     const char *type_k, *type_v;
     bool flash_attn, exact;
     const char *cpu_features;

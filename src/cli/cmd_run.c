@@ -114,21 +114,24 @@ static int measure(struct run *r, struct measured *m, struct redline_err *err)
 
 static void print_measured(const struct run *r, const struct measured *m)
 {
-    char peak[32], decode[160];
+    char peak[32], decode[160], fewer[64] = "";
+    int n_used = m->facts.n_threads_used;
+    if (n_used < m->facts.plan.n_threads) /* nothing falls back silently */
+        snprintf(fewer, sizeof fewer, " (%d in use, others are busy)", n_used);
     cmd_bytes_text(m->facts.peak_rss_bytes, peak, sizeof peak);
     cmd_decode_text(&r->done, &m->facts, m->bandwidth, decode, sizeof decode);
     fprintf(stderr,
             "load %.0f ms | prefill %.1f tok/s (%zu tokens) | %s (%zu tokens, stop: %s) | peak %s | %s, "
-            "%d thread%s, %s kernels for %s\n",
+            "%d thread%s%s, %s kernels for %s\n",
             m->load_ms, m->prefill_rate, r->done.done.n_prompt, decode, r->done.done.n_generated,
             cmd_stop_text(r->done.done.stop), peak, m->facts.cpu, m->facts.plan.n_threads,
-            m->facts.plan.n_threads == 1 ? "" : "s", m->facts.kernel, m->facts.kernel_type);
+            m->facts.plan.n_threads == 1 ? "" : "s", fewer, m->facts.kernel, m->facts.kernel_type);
 }
 
 static int print_json(const struct run *r, const struct measured *m, struct redline_err *err)
 {
     json_t *root = json_pack(
-        "{s:s%, s:s%, s:s, s:I, s:I, s:f, s:f, s:o, s:f, s:o, s:I, s:I, s:s, s:s, s:i, s:i, s:s, s:s}",
+        "{s:s%, s:s%, s:s, s:I, s:I, s:f, s:f, s:o, s:f, s:o, s:I, s:I, s:s, s:s, s:i, s:i, s:i, s:s, s:s}",
         "prompt", r->text.p, r->text.n, "text", r->answer.p ? r->answer.p : "", r->answer.n, "stop",
         cmd_stop_text(r->done.done.stop), "n_prompt", (json_int_t)r->done.done.n_prompt, "n_generated",
         (json_int_t)r->done.done.n_generated, "load_ms", m->load_ms, "prefill_tokens_per_s",
@@ -137,7 +140,8 @@ static int print_json(const struct run *r, const struct measured *m, struct redl
         m->bandwidth, "decode_share_of_bandwidth", isnan(m->share) ? json_null() : json_real(m->share),
         "peak_rss_bytes", (json_int_t)m->facts.peak_rss_bytes, "kv_touched_bytes",
         (json_int_t)m->facts.kv_touched_bytes, "device", m->facts.plan.device, "cpu", m->facts.cpu,
-        "n_threads", m->facts.plan.n_threads, "n_ctx", m->facts.plan.n_ctx, "kernel", m->facts.kernel,
+        "n_threads", m->facts.plan.n_threads, "n_threads_used", m->facts.n_threads_used, "n_ctx",
+        m->facts.plan.n_ctx, "kernel", m->facts.kernel,
         "kernel_type", m->facts.kernel_type);
     char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     int status = text ? cmd_write(text, strlen(text), err)

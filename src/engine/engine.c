@@ -182,6 +182,7 @@ void redline_engine_facts(const struct redline_engine *e, struct redline_engine_
     redline_kernel_at(e, 0, &main);
     *out = (struct redline_engine_facts){
         .plan = e->plan,
+        .n_threads_used = e->backend->ops->n_used(e->backend),
         .load_ns = e->load_ns,
         .peak_rss_bytes = cpu_peak_rss_bytes(),
         .kv_touched_bytes = (uint64_t)e->most_pages * e->model->kv.page_bytes,

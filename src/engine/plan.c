@@ -43,7 +43,9 @@ int plan_params(struct plan_params *out, const struct redline_engine_params *p,
     int n_seqs = p->n_seqs ? p->n_seqs : 1;
     *out = (struct plan_params){
         .n_queue = p->n_queue ? p->n_queue : DEFAULT_QUEUE,
-        .backend = {.n_threads = p->n_threads ? p->n_threads : cpu.n_threads, .exact = p->exact},
+        .backend = {.n_threads = p->n_threads ? p->n_threads : cpu.n_threads,
+                    .adapt = p->n_threads == 0,
+                    .exact = p->exact},
         .model = {.n_ctx = p->n_ctx,
                   .n_seqs = n_seqs,
                   .n_pages = kv_pages_of(p->n_cache),

@@ -32,7 +32,7 @@ struct loaded {
 static struct loaded load(const char *path, int n_threads, bool exact, int n_ctx, int n_seqs, enum dtype kv)
 {
     struct loaded l = {0};
-    struct backend_params bp = {n_threads, exact};
+    struct backend_params bp = {.n_threads = n_threads, .exact = exact};
     struct model_params mp = {.type_k = kv, .type_v = kv, .n_ctx = n_ctx, .n_seqs = n_seqs, .n_ubatch = 128, .n_outputs = 128};
     OK(gguf_open(&l.g, path, &err));
     OK(backend_cpu.open(&l.b, &bp, &err));

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base.h"
+#include "clock.h"
 #include "mem.h"
 
 static void cpu_close(struct backend **out)
@@ -27,6 +28,9 @@ static int cpu_open(struct backend **out, const struct backend_params *params,
     b->base.ops = &backend_cpu;
     b->kern = kern_ops();
     b->exact = params->exact;
+    b->n_threads = params->n_threads;
+    b->adapt = params->adapt;
+    pace_init(&b->pace, params->n_threads);
     int status = team_new(&b->team, params->n_threads, err);
     if (status) cpu_close(out);
     return status;
@@ -107,7 +111,7 @@ static int cpu_prepare_scratch(struct backend *base, const struct step_limits *l
 {
     struct cpu_backend *b = (struct cpu_backend *)base;
     struct cpu_scratch unused;
-    size_t bytes = lay_out(&unused, NULL, l, team_size(b->team));
+    size_t bytes = lay_out(&unused, NULL, l, b->n_threads);
     void *memory;
     TRY(mem_reserve(&memory, bytes, "the scratch memory of the CPU", err));
     mem_release(b->scratch_memory, b->scratch_bytes);
@@ -116,7 +120,7 @@ static int cpu_prepare_scratch(struct backend *base, const struct step_limits *l
     b->limits = *l;
     size_t widest = (size_t)MAX(MAX(l->n_heads * l->d_head, l->width), l->ffn_width);
     b->act_bytes = CEIL_DIV(widest, 256) * sizeof(struct act_q8);
-    lay_out(&b->scratch, memory, l, team_size(b->team));
+    lay_out(&b->scratch, memory, l, b->n_threads);
     return 0;
 }
 
@@ -153,8 +157,20 @@ static int cpu_run(struct backend *base, const struct step *step, struct redline
                        step->batch.n_tokens, step->batch.n_outputs, b->limits.n_tokens,
                        b->limits.n_outputs);
     b->step = step;
+    if (!b->adapt) {
+        team_run(b->team, run_member, b);
+        return 0;
+    }
+    team_limit(b->team, pace_threads(&b->pace, step->batch.n_tokens));
+    uint64_t start = clock_ns(), slept = team_slept_ns(b->team);
     team_run(b->team, run_member, b);
+    pace_learn(&b->pace, step->batch.n_tokens, clock_ns() - start, team_slept_ns(b->team) - slept);
     return 0;
+}
+
+static int cpu_n_used(const struct backend *base)
+{
+    return team_size(((const struct cpu_backend *)base)->team);
 }
 
 static const char *cpu_kernel(struct backend *base, enum dtype dtype)
@@ -173,5 +189,6 @@ const struct backend_ops backend_cpu = {
     .scratch_bytes = cpu_scratch_bytes,
     .prepare = cpu_prepare_scratch,
     .run = cpu_run,
+    .n_used = cpu_n_used,
     .kernel = cpu_kernel,
 };

@@ -7,6 +7,7 @@
 #define CPU_BACKEND_H
 
 #include "backend.h"
+#include "cpu_pace.h"
 #include "kern.h"
 #include "team.h"
 
@@ -36,6 +37,9 @@ struct cpu_scratch {
 struct cpu_backend {
     struct backend base;
     struct team *team;
+    int n_threads;
+    bool adapt;
+    struct pace pace;
     const struct kern_ops *kern;
     bool exact;
     struct step_limits limits;

@@ -3,7 +3,11 @@
 
 #include "base.h"
 
-enum { MOST_TOKENS = 16, FEWEST_STEPS = 2 };
+enum {
+    MOST_TOKENS = 16,
+    FEWEST_STEPS = 2,
+    IN_A_ROW = 3, /* blocks; a single one is an accident */
+};
 
 static const uint64_t BLOCK_NS = 50000000;         /* steps are counted together until there is this much */
 static const uint64_t CUT_NS = 10000000;           /* a trial this long may be cut short */
@@ -55,16 +59,16 @@ static void end_trial(struct pace *p, bool pays, double step_ns)
 
 static void end_block_at_home(struct pace *p, double step_ns)
 {
-    bool was = p->contended;
-    p->contended = (double)p->slept_ns > SLEPT * (double)p->ns * p->n_home;
+    bool slept = (double)p->slept_ns > SLEPT * (double)p->ns * p->n_home;
+    p->n_slept = slept ? p->n_slept + 1 : 0;
     p->home_ns = p->home_ns > 0 ? 0.75 * p->home_ns + 0.25 * step_ns : step_ns;
     p->wait_ns -= MIN(p->wait_ns, p->ns);
-    if (p->contended && !was) { /* somebody has come: at once */
+    if (p->n_slept == IN_A_ROW) { /* somebody has come */
         p->home_ns = step_ns;
         p->pause_ns = PAUSE_NS;
         p->wait_ns = 0;
     }
-    if (p->wait_ns == 0 && p->n_most > 1 && (p->contended || p->n_home < p->n_most)) begin_trial(p);
+    if (p->wait_ns == 0 && p->n_most > 1 && (p->n_slept >= IN_A_ROW || p->n_home < p->n_most)) begin_trial(p);
 }
 
 void pace_learn(struct pace *p, int n_tokens, uint64_t ns, uint64_t slept_ns)

@@ -19,7 +19,7 @@ struct pace {
     int n_home;        /* as many as have paid best */
     int n_trial;       /* being tried instead; 0: none */
     bool down;         /* the next trial is of fewer, if both are possible */
-    bool contended;    /* members slept much in the last block at home */
+    int n_slept;       /* blocks at home in a row in which members slept much */
     double home_ns;    /* of one step at home, running mean; 0: not known */
     uint64_t wait_ns;  /* to the next trial, in time of steps */
     uint64_t pause_ns; /* between trials that do not pay */

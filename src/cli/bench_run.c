@@ -55,7 +55,10 @@ static int request(const struct bench *b, size_t n, int n_predict, struct redlin
                                 .n_predict = n_predict,
                                 .ignore_end = true};
     TRY(redline_submit(&job, b->engine, &r, err));
-    int status = redline_wait(job, done, err);
+    int status;
+    do { /* awake for every token, as whoever shows them is */
+        status = redline_next(job, done, err);
+    } while (!status && done->kind != REDLINE_EVENT_DONE);
     redline_job_free(&job);
     return status;
 }

@@ -3,7 +3,8 @@
  * A test with a prompt submits a request of random tokens; one that generates follows all tokens to the
  * length asked for.  What is timed is what the engine says of the finished request (struct redline_event,
  * done): the prompt from leaving the queue to the logits of its last token, the generation from there to
- * its last token.  So a sample holds tokenising and queueing of nobody, but sampling of every token. */
+ * its last token.  So a sample holds no tokenising and no queueing, but sampling and handing over of every
+ * token. */
 #ifndef BENCH_RUN_H
 #define BENCH_RUN_H
 

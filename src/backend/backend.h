@@ -14,6 +14,8 @@ struct backend_params {
     int n_threads; /* of a CPU */
     bool adapt;    /* fewer of them may be used where that pays; for one who did not ask for a number */
     bool exact;    /* float32 activations in every product */
+    void (*placed)(void *user, size_t bytes); /* so much of a weight has been copied; may be NULL */
+    void *user;
 };
 
 struct backend_ops {
@@ -27,9 +29,13 @@ struct backend_ops {
                    struct redline_err *err);
     void (*release)(struct backend *b, void *p, size_t bytes); /* accepts NULL */
 
+    /* Whether weights are copied when they are placed; otherwise they are read where the file is mapped. */
+    bool (*copies)(void);
+
     /* Makes a weight of the mapped file usable: checks that kernels exist for its type, and sets
-     * w->data and its strides to what the ops shall use.  `name` is for messages. */
-    int (*place)(struct backend *b, struct weight *w, struct str name, struct redline_err *err);
+     * w->data and its strides to what the ops shall use.  `whole`: all of it is read for a token, not a row.
+     * `name` is for messages. */
+    int (*place)(struct backend *b, struct weight *w, bool whole, struct str name, struct redline_err *err);
 
     /* Scratch memory for steps within these limits: how much, and getting it. */
     size_t (*scratch_bytes)(const struct step_limits *limits, const struct backend_params *params);

@@ -2,6 +2,7 @@
 #ifndef CPU_H
 #define CPU_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -60,6 +61,9 @@ struct cpu_memory {
 };
 
 void cpu_memory(struct cpu_memory *out);
+
+/* Whether memory can be had in huge pages by asking for them (transparent_hugepage of Linux). */
+bool cpu_has_huge_pages(void);
 
 /* The largest resident size of this process since its start or the last reset, and the present one, in
  * bytes.  A kernel that cannot reset the first (before Linux 4.0) leaves it as it is. */

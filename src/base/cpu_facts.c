@@ -270,6 +270,18 @@ void cpu_facts(struct cpu_facts *out)
     out->n_l3 = index < 0 ? 0 : first_of_each("", list, &set, NULL, 0);
 }
 
+bool cpu_has_huge_pages_at(const char *root)
+{
+    char text[TEXT];
+    return read_text(root, "/sys/kernel/mm/transparent_hugepage/enabled", text) &&
+           (strstr(text, "[always]") || strstr(text, "[madvise]"));
+}
+
+bool cpu_has_huge_pages(void)
+{
+    return cpu_has_huge_pages_at("");
+}
+
 uint64_t cpu_peak_rss_bytes(void)
 {
     struct rusage usage;

@@ -5,6 +5,7 @@
 #include "cpu.h"
 
 double cpu_quota_at(const char *root);                         /* 0: no limit */
+bool cpu_has_huge_pages_at(const char *root);
 void cpu_memory_at(const char *root, struct cpu_memory *out);
 
 #endif

@@ -89,6 +89,13 @@ void file_map_prefetch(const struct file_map *map,
     }
 }
 
+void file_map_want(const void *bytes, size_t n)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = (uintptr_t)bytes / page * page, last = ROUND_UP((uintptr_t)bytes + n, page);
+    madvise((void *)first, last - first, MADV_POPULATE_READ);
+}
+
 void file_map_forget(const void *bytes, size_t n)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);

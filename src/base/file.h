@@ -24,6 +24,10 @@ void file_unmap(struct file_map *map); /* accepts {0}; leaves {0} */
 void file_map_prefetch(const struct file_map *map, void (*progress)(void *user, size_t done, size_t total),
                        void *user);
 
+/* Brings the pages of these bytes of a mapping into memory at once, where the system can; touching them one by
+ * one takes several times as long. */
+void file_map_want(const void *bytes, size_t n);
+
 /* Lets go of the pages that lie wholly in these bytes of a mapping; touched again, they are read again.  For who
  * walks once through a file that is larger than memory. */
 void file_map_forget(const void *bytes, size_t n);

@@ -109,6 +109,7 @@ int redline_plan(const struct redline_model *model, const struct redline_engine_
         .head_ops = model->weights.head_ops,
         .kv_token_ops = 4 * (uint64_t)model->h.n_layers * (uint64_t)model->h.n_heads * (uint64_t)model->h.d_head,
         .n_ctx_train = model->h.n_ctx_train,
+        .weights_copied = backend_cpu.copies(),
     };
     out->total_bytes = out->weight_bytes + out->kv_bytes + out->buffer_bytes + out->scratch_bytes;
     out->fits = out->total_bytes + MARGIN_BYTES <= out->available_bytes;

@@ -8,7 +8,8 @@
 
 enum dim { ONE, DIM_D, DIM_Q, DIM_KV, DIM_F, DIM_V, DIM_E, DIM_ROT };
 
-enum form { MATRIX, VECTOR, BIAS }; /* struct linear or weight; const float *; bias of a struct linear */
+enum form { MATRIX, TABLE, VECTOR, BIAS }; /* struct linear or weight; one read by rows; const float *; bias of a
+                                              struct linear */
 
 struct binding {
     const char *name; /* behind "blk.N." for a layer's tensor */
@@ -44,7 +45,7 @@ static const struct binding layer_table[] = {
 
 #define MODEL(field) offsetof(struct weights, field)
 static const struct binding model_table[] = {
-    {"token_embd.weight", MATRIX, MODEL(embed), DIM_D, DIM_V, ONE, REQUIRED},
+    {"token_embd.weight", TABLE, MODEL(embed), DIM_D, DIM_V, ONE, REQUIRED},
     {"output_norm.weight", VECTOR, MODEL(out_norm), DIM_D, ONE, ONE, REQUIRED},
     {"output.weight", MATRIX, MODEL(head), DIM_D, DIM_V, ONE, OPTIONAL},
     {"rope_freqs.weight", VECTOR, MODEL(rope_factors), DIM_ROT, ONE, ONE, OPTIONAL},
@@ -88,7 +89,7 @@ static int check_shape(const struct binder *bind, const struct binding *row,
                            (unsigned long long)t->shape[1], (unsigned long long)t->shape[2],
                            (unsigned long long)want[0], (unsigned long long)want[1],
                            (unsigned long long)want[2]);
-    if (row->form != MATRIX && t->dtype != DTYPE_F32)
+    if (row->form != MATRIX && row->form != TABLE && t->dtype != DTYPE_F32)
         return err_set(bind->err, REDLINE_SUPPORT, "tensor '%.*s' is of type %s, only F32 is supported here",
                        STR_ARG(t->name), dtype_name(t->dtype));
     if (!dtype_info(t->dtype)->is_weight)
@@ -106,7 +107,7 @@ static int bind_tensor(const struct binder *bind, const struct binding *row,
     bind->out->bytes += t->bytes;
     if (row->form == VECTOR) memcpy(field, &t->data, sizeof t->data);
     if (row->form == BIAS) ((struct linear *)field)->bias = t->data;
-    if (row->form != MATRIX) return 0;
+    if (row->form != MATRIX && row->form != TABLE) return 0;
 
     size_t row_bytes = dtype_row_bytes(dtype_info(t->dtype), t->shape[0]);
     struct weight *w = field;
@@ -117,7 +118,7 @@ static int bind_tensor(const struct binder *bind, const struct binding *row,
                          .row_bytes = row_bytes,
                          .mat_bytes = row_bytes * (size_t)t->shape[1],
                          .data = t->data};
-    return bind->b ? bind->b->ops->place(bind->b, w, t->name, bind->err) : 0;
+    return bind->b ? bind->b->ops->place(bind->b, w, row->form == MATRIX, t->name, bind->err) : 0;
 }
 
 static int bind_row(const struct binder *bind, const struct binding *row, int layer, char *base)
@@ -173,11 +174,14 @@ int weights_bind(struct weights *out, const struct hparams *h, const struct gguf
     for (int l = 0; !status && l < h->n_layers; l++)
         for (size_t i = 0; !status && i < COUNT_OF(layer_table); i++)
             status = bind_row(&bind, &layer_table[i], l, (char *)&out->layers[l]);
+    if (!status && out->head.w.n_mats == 0) { /* the embedding is the head too */
+        out->head.w = out->embed;
+        if (b) status = b->ops->place(b, &out->head.w, true, STR("token_embd.weight"), err);
+    }
     if (status) {
         weights_free(out);
         return status;
     }
-    if (out->head.w.n_mats == 0) out->head.w = out->embed;
     count_token(out, h);
     return 0;
 }

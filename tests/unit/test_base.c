@@ -225,6 +225,17 @@ static void test_quota(void **state)
     clear_machine();
 }
 
+static void test_huge_pages(void **state)
+{
+    (void)state;
+    assert_false(cpu_has_huge_pages_at(scratch_folder)); /* nothing there at all */
+    put("/sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n");
+    assert_false(cpu_has_huge_pages_at(scratch_folder));
+    put("/sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
+    assert_true(cpu_has_huge_pages_at(scratch_folder));
+    clear_machine();
+}
+
 static void test_memory(void **state)
 {
     struct cpu_memory m;
@@ -388,6 +399,7 @@ int main(void)
         cmocka_unit_test(test_team_ranges),
         cmocka_unit_test(test_team_refused),
         cmocka_unit_test(test_quota),
+        cmocka_unit_test(test_huge_pages),
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_features),
         cmocka_unit_test(test_this_machine),

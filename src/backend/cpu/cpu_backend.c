@@ -1,12 +1,15 @@
 /* cpu_backend.c - the CPU as a backend: opening it, its scratch memory, and running a step.
  *
- * Weights stay where the file is mapped and are read in the layout that they have there. */
+ * Weights keep the layout that they have in the file.  What every token reads is copied into huge pages where
+ * the system has them, and the file's own pages are let go; the rest is read where it is mapped. */
 #include "cpu_backend.h"
 
 #include <string.h>
 
 #include "base.h"
 #include "clock.h"
+#include "cpu.h"
+#include "file.h"
 #include "mem.h"
 
 static void cpu_close(struct backend **out)
@@ -15,6 +18,7 @@ static void cpu_close(struct backend **out)
     if (!b) return;
     mem_release(b->scratch_memory, b->scratch_bytes);
     team_free(&b->team);
+    store_free(&b->store);
     mem_free(b);
     *out = NULL;
 }
@@ -31,6 +35,8 @@ static int cpu_open(struct backend **out, const struct backend_params *params,
     b->n_threads = params->n_threads;
     b->adapt = params->adapt;
     pace_init(&b->pace, params->n_threads);
+    b->placed = params->placed;
+    b->user = params->user;
     int status = team_new(&b->team, params->n_threads, err);
     if (status) cpu_close(out);
     return status;
@@ -49,13 +55,24 @@ static void cpu_release(struct backend *b, void *p, size_t bytes)
     mem_release(p, bytes);
 }
 
-static int cpu_place(struct backend *base, struct weight *w, struct str name,
+static bool cpu_copies(void)
+{
+    return cpu_has_huge_pages();
+}
+
+static int cpu_place(struct backend *base, struct weight *w, bool whole, struct str name,
                      struct redline_err *err)
 {
     struct cpu_backend *b = (struct cpu_backend *)base;
     if (!b->kern->mm[w->dtype] || !b->kern->decode[w->dtype])
         return err_set(err, REDLINE_SUPPORT, "tensor '%.*s' is of type %s, which has no kernel",
                        STR_ARG(name), dtype_name(w->dtype));
+    if (!whole || !cpu_copies()) return 0;
+    const void *mapped = w->data;
+    size_t bytes = w->mat_bytes * (size_t)w->n_mats;
+    TRY(store_put(&b->store, b->team, &w->data, bytes, err));
+    file_map_forget(mapped, bytes);
+    if (b->placed) b->placed(b->user, bytes);
     return 0;
 }
 
@@ -185,6 +202,7 @@ const struct backend_ops backend_cpu = {
     .close = cpu_close,
     .reserve = cpu_reserve,
     .release = cpu_release,
+    .copies = cpu_copies,
     .place = cpu_place,
     .scratch_bytes = cpu_scratch_bytes,
     .prepare = cpu_prepare_scratch,

@@ -8,6 +8,7 @@
 
 #include "backend.h"
 #include "cpu_pace.h"
+#include "cpu_store.h"
 #include "kern.h"
 #include "team.h"
 
@@ -40,6 +41,9 @@ struct cpu_backend {
     int n_threads;
     bool adapt;
     struct pace pace;
+    struct store store;   /* of copied weights */
+    void (*placed)(void *user, size_t bytes);
+    void *user;
     const struct kern_ops *kern;
     bool exact;
     struct step_limits limits;

@@ -105,11 +105,7 @@ int cmd_plan(int argc, char **argv)
     struct redline_engine_params *p = &plan.params;
     const struct opt options[] = {
         settings_opt(&set, SETTING_MODEL, &plan.model_path),
-        settings_opt(&set, SETTING_N_CTX, &p->n_ctx),
-        settings_opt(&set, SETTING_N_THREADS, &p->n_threads),
-        settings_opt(&set, SETTING_N_UBATCH, &p->n_ubatch),
-        settings_opt(&set, SETTING_TYPE_K, &p->type_k),
-        settings_opt(&set, SETTING_TYPE_V, &p->type_v),
+        SETTINGS_ENGINE(&set, p),
         {"--layers", NULL, OPT_FLAG, &plan.layers, 0, 0, "a line for every layer"},
         {"--json", NULL, OPT_FLAG, &plan.json, 0, 0, "one JSON object"},
     };

@@ -91,6 +91,25 @@ struct settings {
  * not zero beforehand holds the command's own default, which stands for the row's. */
 struct opt settings_opt(struct settings *s, enum setting_id id, void *to);
 
+/* The rows of how to run a model: into the members of these names of `to`; and of how to choose tokens: into a
+ * struct redline_sampling. */
+#define SETTINGS_ENGINE(s, to)                            \
+    settings_opt(s, SETTING_N_CTX, &(to)->n_ctx),         \
+    settings_opt(s, SETTING_N_THREADS, &(to)->n_threads), \
+    settings_opt(s, SETTING_N_UBATCH, &(to)->n_ubatch),   \
+    settings_opt(s, SETTING_TYPE_K, &(to)->type_k),       \
+    settings_opt(s, SETTING_TYPE_V, &(to)->type_v)
+#define SETTINGS_SAMPLING(s, to)                                          \
+    settings_opt(s, SETTING_TEMPERATURE, &(to)->temperature),             \
+    settings_opt(s, SETTING_TOP_K, &(to)->top_k),                         \
+    settings_opt(s, SETTING_TOP_P, &(to)->top_p),                         \
+    settings_opt(s, SETTING_MIN_P, &(to)->min_p),                         \
+    settings_opt(s, SETTING_REPEAT_PENALTY, &(to)->repeat_penalty),       \
+    settings_opt(s, SETTING_REPEAT_LAST_N, &(to)->repeat_last_n),         \
+    settings_opt(s, SETTING_PRESENCE_PENALTY, &(to)->presence_penalty),   \
+    settings_opt(s, SETTING_FREQUENCY_PENALTY, &(to)->frequency_penalty), \
+    settings_opt(s, SETTING_SEED, &(to)->seed)
+
 /* Fills the targets from all five levels, and parses the command line like cmd_parse().  A word of the
  * command line is a MODEL and counts like the flag: SETTING_MODEL is then NULL unless it is a flag's, as it
  * is for an empty text.  False: s is freed already. */

@@ -5,13 +5,8 @@
 set -u
 redline=$1
 source_dir=$2
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-for variable in $(env | sed -n 's/^\(REDLINE__[A-Z0-9_]*\)=.*/\1/p'); do unset "$variable"; done
-mkdir "$tmp/config"
-export REDLINE_CONFIG_DIR="$tmp/config" HOME="$tmp/home" XDG_STATE_HOME="$tmp/state"
-n=0
-failed=0
+. "$(dirname "$0")/checks"
+export HOME="$tmp/home" XDG_STATE_HOME="$tmp/state"
 
 fail() {
     echo "FAILED $1"
@@ -144,5 +139,4 @@ printf "$times" | "$redline" chat -q >/dev/full 2>"$tmp/err"
 n=$((n + 1))
 [ ! -e "$tmp/state" ] && [ ! -e "$tmp/home" ] || fail "a pipe has no history:"
 
-echo "$((n - failed)) passed, $failed failed"
-[ "$failed" -eq 0 ]
+finish

@@ -4,28 +4,15 @@
 # usage: probe.sh REDLINE
 set -u
 redline=$1
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-for variable in $(env | sed -n 's/^\(REDLINE__[A-Z0-9_]*\)=.*/\1/p'); do unset "$variable"; done
-mkdir "$tmp/config"
-export REDLINE_CONFIG_DIR="$tmp/config" XDG_CACHE_HOME="$tmp/cache"
+. "$(dirname "$0")/checks"
 unset REDLINE_CPU
 quick="--budget 60"
-n=0
-failed=0
 
-# probe NAME EXPECTED_CODE EXPECTED_TEXT OPTION...: the text must be in what is printed to either stream
+# probe NAME EXPECTED_CODE EXPECTED_TEXT OPTION...
 probe() {
     name=$1 code=$2 text=$3
     shift 3
-    "$redline" probe $quick "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
-    got=$?
-    n=$((n + 1))
-    if [ "$got" -ne "$code" ]; then
-        echo "FAILED $name: exit code $got, expected $code"; cat "$tmp/err"; failed=$((failed + 1))
-    elif [ -n "$text" ] && ! cat "$tmp/out" "$tmp/err" | grep -qF -- "$text"; then
-        echo "FAILED $name: '$text' is missing in:"; cat "$tmp/out" "$tmp/err"; failed=$((failed + 1))
-    fi
+    check "$name" "$code" "$text" "$redline" probe $quick "$@"
 }
 
 # holds NAME COMMAND...
@@ -115,5 +102,4 @@ probe "no place" 0 "neither XDG_CACHE_HOME nor HOME"
 probe "wrong budget" 2 "must lie between" --budget 0
 probe "unknown word" 2 "" what
 
-echo "$((n - failed)) passed, $failed failed"
-[ "$failed" -eq 0 ]
+finish

@@ -5,36 +5,7 @@ set -u
 redline=$1
 source_dir=$2
 demo=$source_dir/models/demo.gguf
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-# the settings of whoever runs this shall not matter; settings.sh tests settings
-for variable in $(env | sed -n 's/^\(REDLINE__[A-Z0-9_]*\)=.*/\1/p'); do unset "$variable"; done
-mkdir "$tmp/config"
-export REDLINE_CONFIG_DIR="$tmp/config"
-n=0
-failed=0
-
-# check NAME EXPECTED_CODE EXPECTED_TEXT COMMAND...: the text must be in what the command prints to either stream
-check() {
-    name=$1 code=$2 text=$3
-    shift 3
-    "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
-    got=$?
-    n=$((n + 1))
-    if [ "$got" -ne "$code" ]; then
-        echo "FAILED $name: exit code $got, expected $code"; cat "$tmp/err"; failed=$((failed + 1))
-    elif [ -n "$text" ] && ! cat "$tmp/out" "$tmp/err" | grep -qF -- "$text"; then
-        echo "FAILED $name: '$text' is missing in:"; cat "$tmp/out" "$tmp/err"; failed=$((failed + 1))
-    elif [ "$code" -ge 2 ] && [ "$(wc -l <"$tmp/err")" -ne 1 ]; then
-        echo "FAILED $name: not one sentence:"; cat "$tmp/err"; failed=$((failed + 1))
-    fi
-}
-
-# same NAME FILE_A FILE_B
-same() {
-    n=$((n + 1))
-    cmp -s "$2" "$3" || { echo "FAILED $1: $2 and $3 differ"; failed=$((failed + 1)); }
-}
+. "$(dirname "$0")/checks"
 
 check "help" 0 "usage: redline COMMAND" "$redline" --help
 check "version" 0 "redline 0." "$redline" --version
@@ -105,5 +76,4 @@ for file in "$source_dir"/tests/fuzz/corpus/gguf/*; do
     [ $? -le 3 ] && [ "$(wc -l <"$tmp/err")" -eq 1 ] || { echo "FAILED on $file"; failed=$((failed + 1)); }
 done
 
-echo "$((n - failed)) passed, $failed failed"
-[ "$failed" -eq 0 ]
+finish

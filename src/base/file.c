@@ -103,6 +103,22 @@ void file_map_forget(const void *bytes, size_t n)
     if (last > first) madvise((void *)first, last - first, MADV_DONTNEED);
 }
 
+int file_make_folders(const char *path, struct redline_err *err)
+{
+    int status = 0;
+    char *part = mem_copy(path, strlen(path));
+    if (!part) return err_memory(err, strlen(path) + 1, "a path");
+    for (char *p = part + 1; part[0] && *p && !status; p++) {
+        if (*p != '/') continue;
+        *p = '\0';
+        if (mkdir(part, 0700) != 0 && errno != EEXIST)
+            status = err_set(err, REDLINE_IO, "the folder '%s' cannot be made: %s", part, strerror(errno));
+        *p = '/';
+    }
+    mem_free(part);
+    return status;
+}
+
 bool file_same(const char *a, const char *b)
 {
     struct stat of_a, of_b;

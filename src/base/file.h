@@ -32,6 +32,10 @@ void file_map_want(const void *bytes, size_t n);
  * walks once through a file that is larger than memory. */
 void file_map_forget(const void *bytes, size_t n);
 
+/* Makes the folders that a path leads through, all but its last part, where they are missing; for their owner
+ * alone, as the XDG base directories want it. */
+int file_make_folders(const char *path, struct redline_err *err);
+
 /* Whether two names lead to one file; false when either leads to none. */
 bool file_same(const char *a, const char *b);
 

@@ -140,11 +140,13 @@ static void *member_main(void *user)
 {
     struct member *m = user;
     struct team *t = m->team;
+    int n_spins = t->n_spins;
     for (uint32_t seen = 0;;) {
-        gate_wait(&t->start, seen, t->n_spins);
+        gate_wait(&t->start, seen, n_spins);
         seen = atomic_load_explicit(&t->start.value, memory_order_acquire);
         int n = (int)(seen & ((1 << RUN_SHIFT) - 1));
         if (n == 0) return NULL;
+        n_spins = m->id < n ? t->n_spins : 0;
         if (m->id >= n) continue;
         t->fn(t->user, t, m->id);
         team_barrier(t, m->id);

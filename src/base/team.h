@@ -1,8 +1,8 @@
 /* team.h - a team of threads that runs one function at a time, together, with barriers in between.
  *
  * Member 0 is the thread that calls team_run(); the others wait for work.  Waiting is spinning first
- * (a barrier inside a token lasts a microsecond), then yielding, then sleeping on a futex; when there
- * are more members than processors to run them (affinity, container quota) it does not spin at all.
+ * (a barrier inside a token lasts a microsecond), then sleeping on a futex.  It does not spin when there are
+ * more members than processors to run them (affinity, container quota), nor for a while after a long wait.
  *
  * Work is divided by team_range() into contiguous ranges that depend on nothing but the numbers, and no
  * sum ever crosses a range: so results are the same bits for any number of threads. */
@@ -23,8 +23,8 @@ struct team;
 int  team_new(struct team **out, int n_threads, struct redline_err *err);
 void team_free(struct team **team); /* joins; accepts NULL */
 
-/* From the next run on, only members 0..n-1 take part, n from 1 to all; the others sleep.  Not inside a
- * run. */
+/* From the next run on, only members 0..n-1 take part, n from 1 to all; the others sleep, woken for a moment
+ * by each run of more than one.  Not inside a run. */
 void team_limit(struct team *team, int n);
 int  team_size(const struct team *team); /* of the members that take part */
 

@@ -51,10 +51,10 @@ static json_t *number(double x)
     return x == rint(x) && fabs(x) < 0x1p53 ? json_integer((json_int_t)x) : json_real(x);
 }
 
-static json_t *samples(const struct bench_row *row, const double *values)
+static json_t *samples(const double *values, int n)
 {
     json_t *array = json_array();
-    for (int i = 0; array && i < row->n_samples; i++) json_array_append_new(array, number(values[i]));
+    for (int i = 0; array && i < n; i++) json_array_append_new(array, number(values[i]));
     return array;
 }
 
@@ -69,7 +69,7 @@ static json_t *value_of(const struct bench_row *row, const struct bench_field *f
     case BENCH_TRUTH: return json_boolean(*(const bool *)at);
     case BENCH_SAMPLES: break;
     }
-    return samples(row, f->offset == offsetof(struct bench_row, samples_ns) ? row->samples_ns : row->samples_ts);
+    return samples(at, row->n_samples);
 }
 
 static int write_object(const struct bench_row *row, size_t flags, struct redline_err *err)

@@ -141,10 +141,9 @@ static void fill_times(struct bench_row *row, const struct bench_result *r)
 {
     size_t n = (size_t)r->n_samples;
     double sorted[BENCH_MOST_SAMPLES], tokens = r->asked.n_prompt + r->asked.n_gen;
-    row->samples_ns = r->samples_ns;
     row->n_samples = r->n_samples;
     for (size_t i = 0; i < n; i++) {
-        sorted[i] = r->samples_ns[i];
+        sorted[i] = row->samples_ns[i] = r->samples_ns[i];
         row->samples_ts[i] = tokens * 1e9 / r->samples_ns[i];
     }
     stats_sort(sorted, n);

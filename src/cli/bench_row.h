@@ -27,8 +27,7 @@ struct bench_row {
     char test[64];
     const char *definition, *test_time;
     /* times */
-    const double *samples_ns;                     /* [n_samples] */
-    double samples_ts[BENCH_MOST_SAMPLES];
+    double samples_ns[BENCH_MOST_SAMPLES], samples_ts[BENCH_MOST_SAMPLES];
     int n_samples;
     double avg_ns, stddev_ns, avg_ts, stddev_ts;  /* NAN: null */
     double median_ns, median_low_ns, median_high_ns;

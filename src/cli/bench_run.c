@@ -19,7 +19,8 @@ struct bench {
     size_t n_ids;
 };
 
-static int open_engine(struct bench *b, const struct redline_model *model, bool exact, struct redline_err *err)
+static int open_engine(struct bench *b, const struct redline_model *model, const struct bench_options *o,
+                       struct redline_err *err)
 {
     const struct bench_case *c = b->c;
     struct redline_engine_params params = {.n_threads = c->n_threads,
@@ -27,7 +28,9 @@ static int open_engine(struct bench *b, const struct redline_model *model, bool 
                                            .n_ubatch = MIN(c->n_batch, c->n_ubatch),
                                            .type_k = c->type_k,
                                            .type_v = c->type_v,
-                                           .exact = exact};
+                                           .exact = o->exact,
+                                           .listener = o->listener,
+                                           .user = o->user};
     TRY(redline_engine_open(&b->engine, model, &params, err));
     return c->n_depth ? redline_session_new(&b->session, b->engine, err) : 0;
 }
@@ -149,7 +152,7 @@ int bench_run(struct bench_result *out, const struct redline_model *model, const
     note_time(out->started, sizeof out->started);
     redline_file_facts(model, &out->file);
     cpu_reset_peak_rss();
-    int status = open_engine(&b, model, options->exact, err);
+    int status = open_engine(&b, model, options, err);
     if (!status) status = run_test(&b, options, err);
     redline_session_free(&b.session);
     redline_engine_close(&b.engine);

@@ -19,6 +19,7 @@ struct bench_options {
     bool exact;
     /* Called before every repetition, from 0; the warm-up is -1. */
     void (*progress)(void *user, int repetition);
+    redline_listener *listener; /* of the engine */
     void *user;
 };
 

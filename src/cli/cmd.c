@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,14 @@ bool cmd_parse(const struct opt_command *c, int argc, char **argv, const char **
     buf_free(&page);
     *exit_code = status ? cmd_fail(&err) : EXIT_FINE;
     return false;
+}
+
+void cmd_catch(int signal_number, void (*fn)(int signal_number))
+{
+    struct sigaction before, action = {.sa_handler = fn, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    if (sigaction(signal_number, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+        sigaction(signal_number, &action, NULL);
 }
 
 int cmd_model_path(const char **path, const char *option, const char *const *words, int n_words,

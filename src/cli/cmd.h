@@ -60,6 +60,10 @@ void cmd_bytes_text(uint64_t bytes, char *out, size_t n);
 /* "length", "end", "context", "cancel" */
 const char *cmd_stop_text(enum redline_stop stop);
 
+/* Calls fn on this signal, and lets system calls go on; but not if whoever started the program ignores it
+ * (nohup, a shell's background). */
+void cmd_catch(int signal_number, void (*fn)(int signal_number));
+
 /* One line of progress on standard error, which replaces itself. */
 struct cmd_progress {
     bool wanted; /* set by the command: standard error is a terminal, and the user wants to see it */

@@ -23,28 +23,30 @@ struct bench_command {
     struct bench_printer printer;
     struct redline_model *model;
     const char *model_path;   /* of .model */
+    const struct redline_model *warned; /* of this one the user was warned; compared alone */
     size_t i_case, n_cases;
-    bool terminal;            /* progress is shown on standard error */
+    struct cmd_progress progress;
     struct bench_result result;
     struct bench_row row;
     struct redline_limits limits; /* of this machine */
 };
 
-static void clear_progress(const struct bench_command *b)
-{
-    if (b->terminal) fprintf(stderr, "\r\033[K");
-}
-
 static void show_progress(void *user, int repetition)
 {
-    const struct bench_command *b = user;
-    if (!b->terminal) return;
-    fprintf(stderr, "\r\033[Ktest %zu of %zu, ", b->i_case + 1, b->n_cases);
-    if (repetition < 0)
-        fprintf(stderr, "warming up");
-    else
-        fprintf(stderr, "run %d of %d", repetition + 1, b->run.n_repetitions);
-    fflush(stderr);
+    struct bench_command *b = user;
+    char what[96];
+    snprintf(what, sizeof what, "test %zu of %zu, %s", b->i_case + 1, b->n_cases,
+             repetition < 0 ? "warming up" : "measuring");
+    cmd_progress_show(&b->progress, what, MAX(repetition, 0) / (double)b->run.n_repetitions);
+}
+
+/* A warning is the same for every test of a model. */
+static void on_load(void *user, const struct redline_event *event)
+{
+    struct bench_command *b = user;
+    if (event->kind == REDLINE_EVENT_WARNING && b->warned == b->model) return;
+    if (event->kind == REDLINE_EVENT_WARNING) b->warned = b->model;
+    cmd_on_load(&b->progress, event);
 }
 
 /* The model of this test: the one that is open already, if it is the same. */
@@ -74,7 +76,7 @@ static int measure(struct bench_command *b, struct redline_err *err)
     TRY(open_model(b, c.model, err));
     if (b->i_case > 0) sleep((unsigned)b->delay_s);
     int status = bench_run(&b->result, b->model, &c, &b->run, err);
-    clear_progress(b);
+    cmd_progress_clear(&b->progress);
     if (status) return status;
     struct bench_limits limits = find_limits(&b->limits, &b->result);
     bench_row_fill(&b->row, &b->result, &limits);
@@ -128,7 +130,7 @@ int cmd_bench(int argc, char **argv)
     struct bench_grid *g = &b.grid;
     struct settings set = {0};
     b.format = "md";
-    b.run = (struct bench_options){.n_repetitions = 6, .progress = show_progress, .user = &b};
+    b.run = (struct bench_options){.n_repetitions = 6, .progress = show_progress, .listener = on_load, .user = &b};
     const struct opt options[] = {
         bench_words_opt(&g->models, "-m, --model", "FILE,...", NULL, "GGUF files; without one, the demo model"),
         bench_numbers_opt(&g->n_prompt, "-p, --n-prompt", 0, BENCH_MOST_TOKENS,
@@ -163,7 +165,7 @@ int cmd_bench(int argc, char **argv)
     int n_words, exit_code;
     if (!settings_parse(&set, &command, argc, argv, words, 1, &n_words, &exit_code)) return exit_code;
     b.printer = (struct bench_printer){.format = bench_format_find(b.format), .grid = g};
-    b.terminal = isatty(STDERR_FILENO);
+    b.progress.wanted = isatty(STDERR_FILENO);
     int status = b.fields ? bench_print_fields(&err) : fill_grid(&b, &set, words, n_words, &err);
     if (!status && !b.fields) status = measure_all(&b, &err);
     redline_model_close(&b.model);

@@ -60,10 +60,8 @@ static void on_interrupt(int signal_number)
 
 static void catch_interrupt(void)
 {
-    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = SA_RESTART};
     main_thread = pthread_self();
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
+    cmd_catch(SIGINT, on_interrupt);
 }
 
 /* ---- the conversation -------------------------------------------------------------------------- */

@@ -231,7 +231,7 @@ int cmd_run(int argc, char **argv)
     int n_words, exit_code;
     if (!settings_parse(&set, &command, argc, argv, words, 1, &n_words, &exit_code)) return exit_code;
     r.progress.wanted = isatty(STDERR_FILENO) && !r.quiet;
-    signal(SIGINT, on_interrupt);
+    cmd_catch(SIGINT, on_interrupt);
     int status = run_all(&r, words, n_words, &err);
     cmd_progress_clear(&r.progress);
     redline_engine_close(&r.engine);

@@ -1,14 +1,13 @@
 /* limits.c - finding, reading, measuring and keeping the record of the machine's limits. */
 #include "limits.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base.h"
+#include "cmd.h"
 #include "file.h"
 
 /* ---- where the record lies -------------------------------------------------------------------- */
@@ -28,18 +27,13 @@ static int find_folder(struct buf *out, struct redline_err *err)
     return err_set(err, REDLINE_IO, "neither XDG_CACHE_HOME nor HOME names a folder");
 }
 
-/* The record's path, for this machine; the folders on the way are made when `make`. */
-static int find_record(struct buf *out, const struct redline_machine *machine, bool make, struct redline_err *err)
+/* The record's path, for this machine. */
+static int find_record(struct buf *out, const struct redline_machine *machine, struct redline_err *err)
 {
     char id[17];
     redline_machine_id(machine, id);
     TRY(find_folder(out, err));
-    for (int i = 0; i < 2; i++) {
-        if (i) TRY(buf_append_str(out, STR("/redline"), err));
-        if (make && mkdir(out->p, 0777) != 0 && errno != EEXIST)
-            return err_set(err, REDLINE_IO, "cannot make the folder '%s': %s", out->p, strerror(errno));
-    }
-    return buf_printf(out, err, "/limits-%s.json", id);
+    return buf_printf(out, err, "/redline/limits-%s.json", id);
 }
 
 /* ---- reading ---------------------------------------------------------------------------------- */
@@ -59,7 +53,7 @@ static bool read_record(struct redline_limits *out, const struct redline_machine
     struct redline_err err = {0};
     struct buf path = {0};
     bool serves = false;
-    if (find_record(&path, machine, false, &err) == 0 && access(path.p, F_OK) == 0) {
+    if (find_record(&path, machine, &err) == 0 && access(path.p, F_OK) == 0) {
         if (parse_record(out, path.p, &err))
             fprintf(stderr, "redline: warning: '%s' is not used, the limits are measured anew: %s\n", path.p,
                     err.message);
@@ -77,16 +71,15 @@ static bool read_record(struct redline_limits *out, const struct redline_machine
 
 static void show_progress(void *user, const char *what, double share)
 {
-    (void)user;
-    fprintf(stderr, "\r\033[K%s %3.0f %%", what, 100 * share);
-    fflush(stderr);
+    cmd_progress_show(user, what, share);
 }
 
 static int write_record(const struct redline_limits *limits, struct redline_err *err)
 {
     struct buf path = {0};
     char *text = NULL;
-    int status = find_record(&path, &limits->machine, true, err);
+    int status = find_record(&path, &limits->machine, err);
+    if (!status) status = file_make_folders(path.p, err);
     if (!status) status = redline_limits_to_json(limits, &text, err);
     if (!status) status = file_write(path.p, text, strlen(text), err);
     redline_free(text);
@@ -98,10 +91,11 @@ static int measure_and_keep(struct redline_limits *out, struct redline_limits_pa
                             struct redline_err *err)
 {
     struct redline_err unkept = {0};
-    bool terminal = isatty(STDERR_FILENO);
-    params->progress = terminal ? show_progress : NULL;
+    struct cmd_progress progress = {.wanted = isatty(STDERR_FILENO)};
+    params->progress = show_progress;
+    params->user = &progress;
     int status = redline_limits_measure(out, params, err);
-    if (terminal) fprintf(stderr, "\r\033[K");
+    cmd_progress_clear(&progress);
     if (status) return status;
     if (write_record(out, &unkept))
         fprintf(stderr, "redline: warning: the measured limits are not kept: %s\n", unkept.message);

@@ -60,20 +60,6 @@ static int find_history(struct lines *l, struct redline_err *err)
     return status;
 }
 
-/* The folder of the file and all above it that are missing. */
-static int make_folders(char *path, struct redline_err *err)
-{
-    int status = 0;
-    for (char *p = path + 1; *p && !status; p++) {
-        if (*p != '/') continue;
-        *p = '\0';
-        if (mkdir(path, 0700) != 0 && errno != EEXIST)
-            status = err_set(err, REDLINE_IO, "the folder '%s' cannot be made: %s", path, strerror(errno));
-        *p = '/';
-    }
-    return status;
-}
-
 static size_t count_lines(struct str text)
 {
     size_t n = 0;
@@ -103,7 +89,7 @@ static int load_history(struct lines *l, struct redline_err *err)
 {
     HistEvent event;
     struct buf text = {0};
-    TRY(make_folders(l->path, err));
+    TRY(file_make_folders(l->path, err));
     if (access(l->path, F_OK) != 0) return 0;
     TRY(file_read(&text, l->path, err));
     size_t n = count_lines(buf_str(&text));

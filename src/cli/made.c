@@ -22,9 +22,9 @@ void made_start(struct made_line *line)
 {
     line->terminal = isatty(STDERR_FILENO) && !line->quiet;
     line->start_ns = line->shown_ns = clock_ns();
-    signal(SIGINT, on_interrupt);
-    signal(SIGTERM, on_interrupt);
-    signal(SIGHUP, on_interrupt);
+    cmd_catch(SIGINT, on_interrupt);
+    cmd_catch(SIGTERM, on_interrupt);
+    cmd_catch(SIGHUP, on_interrupt);
 }
 
 int made_progress(void *user, const struct redline_make_progress *p)

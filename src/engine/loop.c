@@ -101,7 +101,8 @@ static void part_from_seq(struct redline_engine *e, struct redline_job *job, uin
         release_seq(e, job->seq);
         return;
     }
-    size_t n_held = (size_t)e->model->kv.n_tokens[job->seq], n_prompt = MIN(n_held, job->n_prompt);
+    size_t n_held = job->n_fed + job->n_decoded, n_prompt = MIN(n_held, job->n_prompt);
+    model_trim(e->model, job->seq, (int)n_held); /* a step that failed has left more behind */
     memcpy(s->ids, job->prompt, n_prompt * sizeof *s->ids);
     memcpy(s->ids + n_prompt, job->stream.ids, (n_held - n_prompt) * sizeof *s->ids);
     s->n_ids = n_held;

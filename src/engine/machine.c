@@ -16,6 +16,7 @@
 #include "cpu.h"
 #include "machine.h"
 #include "mem.h"
+#include "stats.h"
 #include "str.h"
 
 enum {
@@ -175,18 +176,12 @@ static int lay_out(struct measuring *m, struct redline_err *err)
     return 0;
 }
 
-static int compare_values(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static struct redline_rate rate_of(struct series *s)
 {
     int n = MIN(s->n, MOST_SAMPLES);
-    qsort(s->value, (size_t)n, sizeof *s->value, compare_values);
+    stats_sort(s->value, (size_t)n);
     return (struct redline_rate){.best = floor(s->best),
-                                 .median = floor(s->value[n / 2]),
+                                 .median = floor(stats_median(s->value, (size_t)n)),
                                  .worst = floor(s->worst),
                                  .n_repetitions = s->n};
 }

@@ -87,7 +87,7 @@ holds "the larger record serves" grep -q '"n_threads": 3' "$tmp/out"
 # no place to keep it: a warning, and the answer
 echo >"$tmp/file"
 XDG_CACHE_HOME=$tmp/file
-probe "a file for a folder" 0 "warning: the measured limits are not kept: cannot make the folder" --json
+probe "a file for a folder" 0 "warning: the measured limits are not kept: the folder" --json
 holds "the answer nevertheless" json "$tmp/out"
 XDG_CACHE_HOME=relative
 HOME=$tmp/home

@@ -4,6 +4,7 @@
  * the system has them, and the file's own pages are let go; the rest is read where it is mapped. */
 #include "cpu_backend.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base.h"
@@ -34,6 +35,7 @@ static int cpu_open(struct backend **out, const struct backend_params *params,
     b->exact = params->exact;
     b->n_threads = params->n_threads;
     b->adapt = params->adapt;
+    b->n_used = params->n_threads;
     pace_init(&b->pace, params->n_threads);
     b->placed = params->placed;
     b->user = params->user;
@@ -178,7 +180,9 @@ static int cpu_run(struct backend *base, const struct step *step, struct redline
         team_run(b->team, run_member, b);
         return 0;
     }
-    team_limit(b->team, pace_threads(&b->pace, step->batch.n_tokens));
+    int n = pace_threads(&b->pace, step->batch.n_tokens);
+    team_limit(b->team, n);
+    atomic_store_explicit(&b->n_used, n, memory_order_relaxed);
     uint64_t start = clock_ns(), slept = team_slept_ns(b->team);
     team_run(b->team, run_member, b);
     pace_learn(&b->pace, step->batch.n_tokens, clock_ns() - start, team_slept_ns(b->team) - slept);
@@ -187,7 +191,7 @@ static int cpu_run(struct backend *base, const struct step *step, struct redline
 
 static int cpu_n_used(const struct backend *base)
 {
-    return team_size(((const struct cpu_backend *)base)->team);
+    return atomic_load_explicit(&((const struct cpu_backend *)base)->n_used, memory_order_relaxed);
 }
 
 static const char *cpu_kernel(struct backend *base, enum dtype dtype)

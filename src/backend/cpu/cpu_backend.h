@@ -41,6 +41,7 @@ struct cpu_backend {
     int n_threads;
     bool adapt;
     struct pace pace;
+    _Atomic int n_used;   /* threads of the last step; asked for by any thread */
     struct store store;   /* of copied weights */
     void (*placed)(void *user, size_t bytes);
     void *user;

@@ -14,7 +14,8 @@ struct backend_params {
     int n_threads; /* of a CPU */
     bool adapt;    /* fewer of them may be used where that pays; for one who did not ask for a number */
     bool exact;    /* float32 activations in every product */
-    void (*placed)(void *user, size_t bytes); /* so much of a weight has been copied; may be NULL */
+    void (*placed)(void *user, size_t bytes); /* so much of a weight has been copied; may be
+                                                NULL; called by place() alone */
     void *user;
 };
 

@@ -37,6 +37,18 @@ typedef void kern_mm_fn(const struct kern_mm_args *a);
 
 enum kern_rope { KERN_ROPE_PAIRS, KERN_ROPE_HALVES, KERN_ROPE_COUNT };
 
+/* f(x), with sigmoid(x) = 1 / (1 + exp(-x)): */
+enum kern_act {
+    KERN_ACT_SILU,       /* x sigmoid(x) */
+    KERN_ACT_GELU,       /* x sigmoid(2 z), z = sqrt(2 / pi) (x + 0.044715 x^3): x (1 + tanh(z)) / 2 */
+    KERN_ACT_GELU_ERF,   /* x erfc(-x / sqrt(2)) / 2 */
+    KERN_ACT_GELU_QUICK, /* x sigmoid(1.702 x) */
+    KERN_ACT_RELU,       /* x, 0 where x < 0 */
+    KERN_ACT_RELU_SQR,   /* the square of that */
+    KERN_ACT_SWIGLU_OAI, /* g sigmoid(1.702 g), g = min(x, 7); see act below */
+    KERN_ACT_COUNT
+};
+
 struct kern_ops {
     const char *name; /* "scalar", "avx2", "avx512" */
     uint32_t need;    /* cpu.h features */
@@ -62,11 +74,20 @@ struct kern_ops {
     float (*max)(const float *x, size_t n);                      /* -inf for n = 0 */
     float (*exp_sum)(float *x, float max, size_t n);             /* x = exp(x - max); returns the sum */
 
-    /* y = x / sqrt(mean(x^2) + eps) * weight; the mean is taken in double.  y may be x. */
+    /* y = x / sqrt(mean(x^2) + eps) * weight; the mean is taken in double.  weight NULL: ones.  y may be
+     * x. */
     void (*rms_norm)(float *y, const float *x, const float *weight, size_t n, float eps);
 
-    /* y = silu(gate) * up, silu(v) = v / (1 + exp(-v)); y may be gate or up. */
-    void (*silu_mul)(float *y, const float *gate, const float *up, size_t n);
+    /* y = (x - mean) / sqrt(variance + eps) * weight + bias; mean and variance = mean((x - mean)^2) are
+     * taken in double, and no digit of x - mean is lost to their rounding.  weight NULL: ones; bias NULL:
+     * zeros.  y may be x. */
+    void (*layer_norm)(float *y, const float *x, const float *weight, const float *bias, size_t n, float eps);
+
+    /* y = f(gate) * up, or f(gate) where up is NULL; y may be gate or up.  Good to some units in the last
+     * place of y.  SWIGLU_OAI multiplies by clamp(up, -7, 7) + 1 instead. */
+    void (*act[KERN_ACT_COUNT])(float *y, const float *gate, const float *up, size_t n);
+
+    void (*softcap)(float *x, float cap, size_t n); /* x = cap * tanh(x / cap), as good; cap > 0 */
 
     /* Rotary embedding of one head, in place: n_rot / 2 pairs (a, b) -> (a c - b s, a s + b c).
      * cs: [n_rot / 2] pairs (c, s).  PAIRS: a, b = x[2i], x[2i + 1]; HALVES: x[i], x[i + n_rot / 2]. */

@@ -163,34 +163,18 @@ void kc_check_exp_sum(struct kc *kc)
     kc_for_lengths(kc, exp_sum_case, 1);
 }
 
-/* y = silu(gate) up, with y apart or on top of either. */
-static void silu_mul_case(struct kc *kc, enum kc_fill fill, size_t n)
-{
-    float *gate = floats_in(kc, fill, n), *up = floats_in(kc, KC_RANDOM, n);
-    float *y = kc_out(kc, n * sizeof *y);
-    int alias = kc_below(kc, 3);
-    for (size_t i = 0; i < n; i++) gate[i] *= fill == KC_RANDOM ? 10 : 1;
-    if (alias) memcpy(y, alias == 1 ? gate : up, n * sizeof *y);
-    kc_before(kc);
-    kc->ops->silu_mul(y, alias == 1 ? y : gate, alias == 2 ? y : up, n);
-    kc_after(kc);
-    for (size_t i = 0; i < n; i++) {
-        double g = (double)gate[i], u = (double)up[i], want = g / (1 + exp(-g)) * u;
-        kc_near(kc, "y", i, y[i], want, EXP_BOUND * fabs(want) + EXP_FLOOR * (fabs(g * u) + 1));
-    }
-}
-
-void kc_check_silu_mul(struct kc *kc)
-{
-    kc_for_lengths(kc, silu_mul_case, 1);
-}
-
 /* ---- normalisation and rotation ---------------------------------------------------------- */
+
+static const float *floats_or_null(struct kc *kc, size_t n)
+{
+    float *x = floats_in(kc, KC_RANDOM, n);
+    return kc_below(kc, 3) ? x : NULL;
+}
 
 static void rms_norm_case(struct kc *kc, enum kc_fill fill, size_t n)
 {
-    float *x = floats_in(kc, fill, n), *weight = floats_in(kc, KC_RANDOM, n), eps = 1e-6f;
-    float *y = kc_out(kc, n * sizeof *y);
+    float *x = floats_in(kc, fill, n), eps = 1e-6f, *y = kc_out(kc, n * sizeof *y);
+    const float *weight = floats_or_null(kc, n);
     bool alias = kc_below(kc, 2);
     double square = 0;
     for (size_t i = 0; i < n; i++) square += (double)x[i] * (double)x[i];
@@ -200,7 +184,7 @@ static void rms_norm_case(struct kc *kc, enum kc_fill fill, size_t n)
     kc->ops->rms_norm(y, alias ? y : x, weight, n, eps);
     kc_after(kc);
     for (size_t i = 0; i < n; i++) {
-        double want = (double)x[i] * factor * (double)weight[i];
+        double want = (double)x[i] * factor * (weight ? (double)weight[i] : 1);
         kc_near(kc, "y", i, y[i], want, 4 * KC_UNIT * fabs(want) + 16 * KC_TINY * factor);
     }
 }
@@ -208,6 +192,36 @@ static void rms_norm_case(struct kc *kc, enum kc_fill fill, size_t n)
 void kc_check_rms_norm(struct kc *kc)
 {
     kc_for_lengths(kc, rms_norm_case, 1);
+}
+
+/* Half the random rows lie far from zero for their width: what is left after the mean must be right. */
+static void layer_norm_case(struct kc *kc, enum kc_fill fill, size_t n)
+{
+    float *x = floats_in(kc, fill, n), eps = 1e-6f, *y = kc_out(kc, n * sizeof *y);
+    const float *weight = floats_or_null(kc, n), *bias = floats_or_null(kc, n);
+    bool alias = kc_below(kc, 2), far = fill == KC_RANDOM && kc_below(kc, 2);
+    double mean = 0, square = 0, largest = 0;
+    for (size_t i = 0; i < n; i++) x[i] += far ? 1e4f : 0;
+    for (size_t i = 0; i < n; i++) mean += (double)x[i] / (double)n;
+    for (size_t i = 0; i < n; i++) square += ((double)x[i] - mean) * ((double)x[i] - mean);
+    for (size_t i = 0; i < n; i++) largest = fmax(largest, fabs((double)x[i]));
+    double factor = 1 / sqrt(square / (double)n + (double)eps);
+    if (alias) memcpy(y, x, n * sizeof *y);
+    kc_before(kc);
+    kc->ops->layer_norm(y, alias ? y : x, weight, bias, n, eps);
+    kc_after(kc);
+    for (size_t i = 0; i < n; i++) {
+        double w = weight ? (double)weight[i] : 1, b = bias ? (double)bias[i] : 0;
+        double product = ((double)x[i] - mean) * factor * w, want = product + b;
+        double of_mean = largest * factor * fabs(w) * (double)n * 0x1p-52; /* double has its end, too */
+        kc_near(kc, "y", i, y[i], want,
+                5 * KC_UNIT * fabs(product) + 2 * KC_UNIT * fabs(want) + of_mean + 16 * KC_TINY * factor);
+    }
+}
+
+void kc_check_layer_norm(struct kc *kc)
+{
+    kc_for_lengths(kc, layer_norm_case, 1);
 }
 
 static void rope_near(struct kc *kc, size_t i, float got, double a, double b)

@@ -73,6 +73,48 @@ static float exp_sum_coarse(float *x, float max, size_t n)
     return sum;
 }
 
+/* The mean in float32, and the variance as the difference of two means. */
+static void layer_norm_one_pass(float *y, const float *x, const float *weight, const float *bias, size_t n,
+                                float eps)
+{
+    float mean = 0, square = 0;
+    for (size_t i = 0; i < n; i++) mean += x[i] / (float)n;
+    for (size_t i = 0; i < n; i++) square += x[i] * x[i] / (float)n;
+    float factor = 1 / sqrtf(fmaxf(square - mean * mean, 0) + eps);
+    for (size_t i = 0; i < n; i++)
+        y[i] = (x[i] - mean) * factor * (weight ? weight[i] : 1) + (bias ? bias[i] : 0);
+}
+
+static void layer_norm_no_bias(float *y, const float *x, const float *weight, const float *bias, size_t n,
+                               float eps)
+{
+    (void)bias;
+    kern_scalar.layer_norm(y, x, weight, NULL, n, eps);
+}
+
+static void act_by_halves(float *y, const float *gate, const float *up, size_t n)
+{
+    kern_scalar.act[KERN_ACT_GELU](y, gate, up, n);
+    for (size_t i = 0; i < n; i++) y[i] = float_of_f16(f16_of_float(y[i]));
+}
+
+/* One unit in the last place of Phi(0), which is nothing to 1 and all to what is far below zero. */
+static void act_absolute(float *y, const float *gate, const float *up, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = gate[i] * (0.5f + 0.5f * erff(gate[i] * 0.707106781f)) * (up ? up[i] : 1);
+}
+
+static void act_nan_lost(float *y, const float *gate, const float *up, size_t n)
+{
+    for (size_t i = 0; i < n; i++) y[i] = (gate[i] > 0 ? gate[i] : 0) * (up ? up[i] : 1);
+}
+
+static void softcap_by_exp(float *x, float cap, size_t n)
+{
+    for (size_t i = 0; i < n; i++) x[i] = cap * (1 - 2 / (1 + expf(2 * x[i] / cap)));
+}
+
 static void rope_other_way(float *x, const float *cs, size_t n)
 {
     kern_scalar.rope[KERN_ROPE_PAIRS](x, cs, n);
@@ -175,6 +217,12 @@ static const struct fault {
     FAULT(max, 0, max_crash),
     FAULT(max, 0, max_from_zero),
     FAULT(exp_sum, 0, exp_sum_coarse),
+    FAULT(layer_norm, 0, layer_norm_one_pass),
+    FAULT(layer_norm, 0, layer_norm_no_bias),
+    FAULT(act, KERN_ACT_GELU, act_by_halves),
+    FAULT(act, KERN_ACT_GELU_ERF, act_absolute),
+    FAULT(act, KERN_ACT_RELU, act_nan_lost),
+    FAULT(softcap, 0, softcap_by_exp),
     FAULT(rope, KERN_ROPE_HALVES, rope_other_way),
     FAULT(quant_act, 0, acts_wrong_sum),
     FAULT(encode, DTYPE_F16, f16_cut_off),

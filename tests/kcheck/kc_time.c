@@ -121,7 +121,12 @@ static void call_vector(const struct kern_ops *ops, struct kc *kc)
         sink = ops->exp_sum(bench.y, 5, N);
     }
     if (!strcmp(name, "rms_norm")) ops->rms_norm(bench.y, bench.a, bench.b, N, 1e-6f);
-    if (!strcmp(name, "silu_mul")) ops->silu_mul(bench.y, bench.a, bench.b, N);
+    if (!strcmp(name, "layer_norm")) ops->layer_norm(bench.y, bench.a, bench.b, bench.cs, N, 1e-6f);
+    if (!strcmp(name, "act")) ops->act[kc->index](bench.y, bench.a, bench.b, N);
+    if (!strcmp(name, "softcap")) {
+        memcpy(bench.y, bench.a, N * sizeof *bench.y);
+        ops->softcap(bench.y, 30, N);
+    }
     if (!strcmp(name, "rope")) {
         memcpy(bench.y, bench.a, HEAD * sizeof *bench.y);
         ops->rope[kc->index](bench.y, bench.cs, HEAD);

@@ -20,8 +20,23 @@
 #include "base.h"
 #include "cpu.h"
 
-#define FIELD(field, n, function)                                                                  \
-    {.name = #field, .offset = offsetof(struct kern_ops, field), .count = n, .check = function}
+static const char *const ropes[] = {[KERN_ROPE_PAIRS] = "PAIRS", [KERN_ROPE_HALVES] = "HALVES"};
+static const char *const acts[] = {
+    [KERN_ACT_SILU] = "SILU",
+    [KERN_ACT_GELU] = "GELU",
+    [KERN_ACT_GELU_ERF] = "GELU_ERF",
+    [KERN_ACT_GELU_QUICK] = "GELU_QUICK",
+    [KERN_ACT_RELU] = "RELU",
+    [KERN_ACT_RELU_SQR] = "RELU_SQR",
+    [KERN_ACT_SWIGLU_OAI] = "SWIGLU_OAI",
+};
+
+#define KINDS(field, n, names, function)                                                           \
+    {                                                                                              \
+        .name = #field, .offset = offsetof(struct kern_ops, field), .count = n, .kinds = names,    \
+        .check = function                                                                          \
+    }
+#define FIELD(field, n, function) KINDS(field, n, NULL, function)
 const struct kc_group kc_groups[] = {
     FIELD(dot, 1, kc_check_dot),
     FIELD(add, 1, kc_check_add),
@@ -30,8 +45,10 @@ const struct kc_group kc_groups[] = {
     FIELD(max, 1, kc_check_max),
     FIELD(exp_sum, 1, kc_check_exp_sum),
     FIELD(rms_norm, 1, kc_check_rms_norm),
-    FIELD(silu_mul, 1, kc_check_silu_mul),
-    FIELD(rope, KERN_ROPE_COUNT, kc_check_rope),
+    FIELD(layer_norm, 1, kc_check_layer_norm),
+    KINDS(act, KERN_ACT_COUNT, acts, kc_check_act),
+    FIELD(softcap, 1, kc_check_softcap),
+    KINDS(rope, KERN_ROPE_COUNT, ropes, kc_check_rope),
     FIELD(quant_act, 1, kc_check_quant_act),
     FIELD(decode, DTYPE_COUNT, kc_check_decode),
     FIELD(encode, DTYPE_COUNT, kc_check_encode),
@@ -52,10 +69,9 @@ kc_slot_fn *kc_slot(const struct kern_ops *ops, const struct kc_group *group, in
 
 const char *kc_slot_name(const struct kc_group *group, int index, char *out, size_t n)
 {
-    static const char *const ropes[] = {[KERN_ROPE_PAIRS] = "PAIRS", [KERN_ROPE_HALVES] = "HALVES"};
-    const char *kind = group->count == DTYPE_COUNT ? dtype_name((uint32_t)index)
-                       : group->count > 1          ? ropes[index]
-                                                   : "";
+    const char *kind = group->kinds                  ? group->kinds[index]
+                       : group->count == DTYPE_COUNT ? dtype_name((uint32_t)index)
+                                                     : "";
     snprintf(out, n, "%s%s%s", group->name, *kind ? " " : "", kind);
     return out;
 }

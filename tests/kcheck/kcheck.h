@@ -23,7 +23,7 @@ struct kc {
     const struct kern_ops *ops; /* the table under test; only its slot `index` is called */
     const struct kern_ops *scalar;
     const struct kc_group *group;
-    int index; /* in the group: an element type, or a kind of rope */
+    int index; /* in the group: an element type, or one of its kinds */
     const char *isa;
     uint64_t seed;
     struct rng rng;
@@ -36,6 +36,7 @@ struct kc_group {
     const char *name;
     size_t offset; /* in struct kern_ops */
     int count;
+    const char *const *kinds; /* names of those; NULL: one function, or one for each element type */
     void (*check)(struct kc *kc);
 };
 extern const struct kc_group kc_groups[];
@@ -113,7 +114,9 @@ void kc_check_scale(struct kc *kc);
 void kc_check_max(struct kc *kc);
 void kc_check_exp_sum(struct kc *kc);
 void kc_check_rms_norm(struct kc *kc);
-void kc_check_silu_mul(struct kc *kc);
+void kc_check_layer_norm(struct kc *kc);
+void kc_check_act(struct kc *kc);
+void kc_check_softcap(struct kc *kc);
 void kc_check_rope(struct kc *kc);
 void kc_check_kv_dot(struct kc *kc);
 void kc_check_kv_sum(struct kc *kc);

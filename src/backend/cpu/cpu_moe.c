@@ -91,7 +91,7 @@ static void experts_up(const struct cpu_member *m, const struct op_moe *op, cons
         cpu_mm(m, &op->up, expert, &rows, first, last, s->up + offset, (size_t)width);
         for (int i = 0; i < rows.n_tokens; i++) {
             size_t at = offset + (size_t)i * (size_t)width + (size_t)first;
-            m->kern->silu_mul(s->hidden + at, s->hidden + at, s->up + at, (size_t)(last - first));
+            m->kern->act[KERN_ACT_SILU](s->hidden + at, s->hidden + at, s->up + at, (size_t)(last - first));
         }
     }
     team_barrier(m->team, m->id);

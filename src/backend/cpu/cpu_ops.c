@@ -120,7 +120,7 @@ void cpu_op_glu(const struct cpu_member *m, const struct op_glu *op)
         cpu_mm(m, &op->up, 0, &x, first, last, up, stride);
         for (int t = 0; t < x.n_tokens; t++) {
             float *out = op->out + (size_t)t * stride + first;
-            m->kern->silu_mul(out, out, up + (size_t)t * stride + first, (size_t)(last - first));
+            m->kern->act[KERN_ACT_SILU](out, out, up + (size_t)t * stride + first, (size_t)(last - first));
         }
     }
 }

@@ -50,12 +50,25 @@ void rms_norm_scalar(float *y, const float *x, const float *weight, size_t n, fl
     double sum = 0;
     for (size_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
     float factor = (float)(1 / sqrt(sum / (double)n + (double)eps));
-    for (size_t i = 0; i < n; i++) y[i] = x[i] * factor * weight[i];
+    for (size_t i = 0; i < n; i++) y[i] = weight ? x[i] * factor * weight[i] : x[i] * factor;
 }
 
-void silu_mul_scalar(float *y, const float *gate, const float *up, size_t n)
+void layer_norm_scalar(float *y, const float *x, const float *weight, const float *bias, size_t n, float eps)
 {
-    for (size_t i = 0; i < n; i++) y[i] = gate[i] / (1 + expf(-gate[i])) * up[i];
+    double mean = 0, square = 0;
+    for (size_t i = 0; i < n; i++) mean += (double)x[i];
+    mean /= (double)n;
+    for (size_t i = 0; i < n; i++) square += ((double)x[i] - mean) * ((double)x[i] - mean);
+    float factor = (float)(1 / sqrt(square / (double)n + (double)eps));
+    for (size_t i = 0; i < n; i++) {
+        float unit = (float)((double)x[i] - mean) * factor;
+        y[i] = unit * (weight ? weight[i] : 1) + (bias ? bias[i] : 0);
+    }
+}
+
+void softcap_scalar(float *x, float cap, size_t n)
+{
+    for (size_t i = 0; i < n; i++) x[i] = cap * tanhf(x[i] / cap);
 }
 
 static void turn(float *a, float *b, const float *cs)

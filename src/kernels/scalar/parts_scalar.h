@@ -12,10 +12,20 @@ void scale_scalar(float *x, float a, size_t n);
 float max_scalar(const float *x, size_t n);
 float exp_sum_scalar(float *x, float max, size_t n);
 void rms_norm_scalar(float *y, const float *x, const float *weight, size_t n, float eps);
-void silu_mul_scalar(float *y, const float *gate, const float *up, size_t n);
+void layer_norm_scalar(float *y, const float *x, const float *weight, const float *bias, size_t n, float eps);
+void softcap_scalar(float *x, float cap, size_t n);
 void rope_pairs_scalar(float *x, const float *cs, size_t n_rot);
 void rope_halves_scalar(float *x, const float *cs, size_t n_rot);
 void quant_act_scalar(struct act_q8 *dst, const float *x, size_t n);
+
+/* act_scalar.c */
+void act_silu_scalar(float *y, const float *gate, const float *up, size_t n);
+void act_gelu_scalar(float *y, const float *gate, const float *up, size_t n);
+void act_gelu_erf_scalar(float *y, const float *gate, const float *up, size_t n);
+void act_gelu_quick_scalar(float *y, const float *gate, const float *up, size_t n);
+void act_relu_scalar(float *y, const float *gate, const float *up, size_t n);
+void act_relu_sqr_scalar(float *y, const float *gate, const float *up, size_t n);
+void act_swiglu_oai_scalar(float *y, const float *gate, const float *up, size_t n);
 
 /* quant_decode_scalar.c, quant_encode_*_scalar.c, mm_scalar.c: one for every element type */
 #define PARTS_SCALAR_TYPES(X)                                                                       \

@@ -142,16 +142,16 @@ void rms_norm_avx2(float *y, const float *x, const float *weight, size_t n, floa
     float factor = (float)(1 / sqrt(sum / (double)n + (double)eps));
     for (i = 0; i + 8 <= n; i += 8) {
         __m256 v = _mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(factor));
-        _mm256_storeu_ps(y + i, _mm256_mul_ps(v, _mm256_loadu_ps(weight + i)));
+        _mm256_storeu_ps(y + i, weight ? _mm256_mul_ps(v, _mm256_loadu_ps(weight + i)) : v);
     }
-    for (; i < n; i++) y[i] = x[i] * factor * weight[i];
+    for (; i < n; i++) y[i] = x[i] * factor * (weight ? weight[i] : 1);
 }
 
-void silu_mul_avx2(float *y, const float *gate, const float *up, size_t n)
+void act_silu_avx2(float *y, const float *gate, const float *up, size_t n)
 {
     for (size_t i = 0; i < n; i += 8) {
         __m256i k = tail_mask(n - i);
-        __m256 g = _mm256_maskload_ps(gate + i, k), u = _mm256_maskload_ps(up + i, k);
+        __m256 g = _mm256_maskload_ps(gate + i, k), u = up ? _mm256_maskload_ps(up + i, k) : _mm256_set1_ps(1);
         __m256 e = exp_ps(_mm256_sub_ps(_mm256_setzero_ps(), g));
         __m256 s = _mm256_div_ps(g, _mm256_add_ps(_mm256_set1_ps(1), e));
         _mm256_maskstore_ps(y + i, k, _mm256_mul_ps(s, u));

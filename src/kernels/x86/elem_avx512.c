@@ -74,11 +74,12 @@ float exp_sum_avx512(float *x, float max, size_t n)
     return _mm512_reduce_add_ps(sum);
 }
 
-void silu_mul_avx512(float *y, const float *gate, const float *up, size_t n)
+void act_silu_avx512(float *y, const float *gate, const float *up, size_t n)
 {
     for (size_t i = 0; i < n; i += 16) {
         __mmask16 k = tail_mask(n - i);
-        __m512 g = _mm512_maskz_loadu_ps(k, gate + i), u = _mm512_maskz_loadu_ps(k, up + i);
+        __m512 g = _mm512_maskz_loadu_ps(k, gate + i), u = _mm512_set1_ps(1);
+        if (up) u = _mm512_maskz_loadu_ps(k, up + i);
         __m512 e = exp_ps(_mm512_sub_ps(_mm512_setzero_ps(), g));
         __m512 s = _mm512_div_ps(g, _mm512_add_ps(_mm512_set1_ps(1), e));
         _mm512_mask_storeu_ps(y + i, k, _mm512_mul_ps(s, u));

@@ -19,7 +19,7 @@ void mm_q6_k_avx512(const struct kern_mm_args *a);
 float dot_avx512(const float *a, const float *b, size_t n);
 void axpy_avx512(float *y, float a, const float *x, size_t n);
 float exp_sum_avx512(float *x, float max, size_t n);
-void silu_mul_avx512(float *y, const float *gate, const float *up, size_t n);
+void act_silu_avx512(float *y, const float *gate, const float *up, size_t n);
 void kv_sum_f32_avx512(float *o, size_t o_stride, const float *p, int n_q, const void *v, size_t kv_stride,
                        int n_kv, int d);
 void kv_sum_f16_avx512(float *o, size_t o_stride, const float *p, int n_q, const void *v, size_t kv_stride,

@@ -36,7 +36,7 @@ const struct kern_ops kern_avx2 = {
     .max = max_avx2,
     .exp_sum = exp_sum_avx2,
     .rms_norm = rms_norm_avx2,
-    .silu_mul = silu_mul_avx2,
+    .act = {[KERN_ACT_SILU] = act_silu_avx2},
     .kv_dot = {[DTYPE_F32] = kv_dot_f32_avx2, [DTYPE_F16] = kv_dot_f16_avx2},
     .kv_sum = {[DTYPE_F32] = kv_sum_f32_avx2, [DTYPE_F16] = kv_sum_f16_avx2},
 };

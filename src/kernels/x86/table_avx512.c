@@ -21,7 +21,7 @@ const struct kern_ops kern_avx512 = {
     .dot = dot_avx512,
     .axpy = axpy_avx512,
     .exp_sum = exp_sum_avx512,
-    .silu_mul = silu_mul_avx512,
+    .act = {[KERN_ACT_SILU] = act_silu_avx512},
     .kv_sum = {[DTYPE_F32] = kv_sum_f32_avx512, [DTYPE_F16] = kv_sum_f16_avx512},
 };
 #endif

@@ -93,10 +93,12 @@ struct kern_ops {
      * cs: [n_rot / 2] pairs (c, s).  PAIRS: a, b = x[2i], x[2i + 1]; HALVES: x[i], x[i + n_rot / 2]. */
     void (*rope[KERN_ROPE_COUNT])(float *x, const float *cs, size_t n_rot);
 
-    /* Attention against n_kv consecutive rows of a cache of this type (F32, F16).
+    /* Attention against n_kv consecutive rows of a cache of this type (F32, F16, BF16, Q8_0, Q4_0; NULL
+     * for all others).  Queries and sums are float32, and so are the values of a quantised row.
      * kv_dot: s[i * n_kv + j] = q_i . k_j.       q: [n_q, d] rows q_stride floats apart
      * kv_sum: o_i += sum over j of p[i * n_kv + j] * v_j.  o: [n_q, d] rows o_stride floats apart
-     * k, v: rows kv_stride bytes apart, d elements each. */
+     * k, v: rows kv_stride bytes apart, d elements each, as encode wrote them: any d, a multiple of 32 for
+     * the quantised types.  Rows have the alignment of their elements, 2 bytes for blocks. */
     void (*kv_dot[DTYPE_COUNT])(float *s, const float *q, size_t q_stride, int n_q, const void *k,
                                 size_t kv_stride, int n_kv, int d);
     void (*kv_sum[DTYPE_COUNT])(float *o, size_t o_stride, const float *p, int n_q, const void *v,

@@ -3,9 +3,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "base.h"
 #include "kcheck.h"
 
-enum { QUERIES = 9, ROWS = 12, WIDEST = 300 };
+enum { QUERIES = 9, ROWS = 12, SWEEP = 300, WIDEST = 576 };
 
 struct scene { /* x: queries [n_q, d] of kv_dot, probabilities [n_q, n_kv] of kv_sum */
     const float *x;
@@ -14,6 +15,7 @@ struct scene { /* x: queries [n_q, d] of kv_dot, probabilities [n_q, n_kv] of kv
     size_t stride, kv_stride; /* of q or o in floats, of the cache in bytes */
     int n_q, n_kv, d;
     enum kc_fill fill;
+    float value[ROWS][WIDEST]; /* of the cache */
 };
 
 static size_t span(size_t stride, int last, int n)
@@ -23,21 +25,20 @@ static size_t span(size_t stride, int last, int n)
 
 static void make_cache(struct kc *kc, struct scene *s)
 {
-    size_t width = kc->index == DTYPE_F16 ? 2 : 4;
-    s->kv_stride = width * (size_t)(s->d + kc_below(kc, 4));
-    char *kv = kc_in(kc, s->n_kv ? s->kv_stride * (size_t)(s->n_kv - 1) + width * (size_t)s->d : 0);
-    for (int j = 0; j < s->n_kv; j++)
-        kc_fill_weights(kc, s->fill, (enum dtype)kc->index, kv + (size_t)j * s->kv_stride,
-                        (size_t)s->d);
-    s->kv = kv;
+    const struct dtype_info *info = dtype_info((uint32_t)kc->index);
+    size_t row = dtype_row_bytes(info, (uint64_t)s->d), unit = info->is_quantized ? 2 : info->block_bytes;
+    s->kv_stride = row + unit * (size_t)kc_below(kc, 4);
+    char *kv = kc_in(kc, s->n_kv ? s->kv_stride * (size_t)(s->n_kv - 1) + row : 0);
+    for (int j = 0; j < s->n_kv; j++, kv += s->kv_stride) {
+        kc_fill_weights(kc, s->fill, (enum dtype)kc->index, kv, (size_t)s->d);
+        kern_scalar.decode[kc->index](s->value[j], kv, (size_t)s->d);
+    }
+    s->kv = kv - s->kv_stride * (size_t)s->n_kv;
 }
 
-static double cached(const struct kc *kc, const struct scene *s, int j, int c)
+static double cached(const struct scene *s, int j, int c)
 {
-    float value;
-    size_t width = kc->index == DTYPE_F16 ? 2 : 4;
-    kern_scalar.decode[kc->index](&value, s->kv + (size_t)j * s->kv_stride + width * (size_t)c, 1);
-    return (double)value;
+    return (double)s->value[j][c];
 }
 
 static double bound_of(const struct scene *s, int n, double magnitude)
@@ -88,7 +89,7 @@ static void dot_scene(struct kc *kc, enum kc_fill fill, int n_q, int n_kv, int d
         for (int j = 0; j < n_kv; j++) {
             double sum = 0, magnitude = 0;
             for (int c = 0; c < d; c++) {
-                double product = (double)q[(size_t)i * s.stride + (size_t)c] * cached(kc, &s, j, c);
+                double product = (double)q[(size_t)i * s.stride + (size_t)c] * cached(&s, j, c);
                 sum += product;
                 magnitude += fabs(product);
             }
@@ -119,7 +120,7 @@ static void judge_sum(struct kc *kc, const struct scene *s)
             size_t at = (size_t)i * s->stride + (size_t)c;
             double sum = (double)s->old[at], magnitude = fabs(sum);
             for (int j = 0; j < s->n_kv; j++) {
-                double product = (double)s->x[i * s->n_kv + j] * cached(kc, s, j, c);
+                double product = (double)s->x[i * s->n_kv + j] * cached(s, j, c);
                 sum += product;
                 magnitude += fabs(product);
             }
@@ -155,12 +156,13 @@ static void sum_scene(struct kc *kc, enum kc_fill fill, int n_q, int n_kv, int d
 
 static void scenes(struct kc *kc, void (*run)(struct kc *, enum kc_fill, int n_q, int n_kv, int d))
 {
-    static const int heads[] = {64, 80, 128};
+    static const int heads[] = {12, 20, 64, 80, 96, 128, 576};
+    int step = dtype_info((uint32_t)kc->index)->block_n;
     for (int f = 0; f < KC_FILLS; f++)
-        for (int d = 0; d <= WIDEST; d++)
-            run(kc, (enum kc_fill)f, 1 + kc_below(kc, 4), kc_below(kc, ROWS), d);
-    for (int h = 0; h < 3; h++)
-        for (int n_q = 0; n_q <= QUERIES; n_q++)
+        for (int d = 0; d <= SWEEP; d += step)
+            run(kc, (enum kc_fill)f, 1 + kc_below(kc, 4), kc_below(kc, ROWS + 1), d);
+    for (size_t h = 0; h < COUNT_OF(heads); h++)
+        for (int n_q = 0; n_q <= QUERIES && heads[h] % step == 0; n_q++)
             for (int n_kv = 0; n_kv <= ROWS; n_kv++) run(kc, KC_RANDOM, n_q, n_kv, heads[h]);
 }
 

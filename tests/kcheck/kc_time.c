@@ -100,7 +100,7 @@ static void call_conversion(const struct kern_ops *ops, struct kc *kc)
 
 static void call_kv(const struct kern_ops *ops, struct kc *kc)
 {
-    size_t stride = HEAD * (kc->index == DTYPE_F16 ? 2 : 4);
+    size_t stride = dtype_row_bytes(dtype_info((uint32_t)kc->index), HEAD);
     if (!strcmp(kc->group->name, "kv_dot"))
         ops->kv_dot[kc->index](bench.y, bench.a, HEAD, 4, weights(kc), stride, ROWS_KV, HEAD);
     else

@@ -1,6 +1,7 @@
 /* attn_scalar.c - scores against cached keys and weighted sums of cached values. */
 #include <string.h>
 
+#include "blocks.h"
 #include "convert.h"
 #include "parts_scalar.h"
 
@@ -16,6 +17,28 @@ static float read_f16(const char *row, int i)
     uint16_t h;
     memcpy(&h, row + 2 * i, sizeof h);
     return float_of_f16(h);
+}
+
+static float read_bf16(const char *row, int i)
+{
+    uint16_t h;
+    memcpy(&h, row + 2 * i, sizeof h);
+    return float_of_bf16(h);
+}
+
+/* Codes times a scale of eleven bits: exact in float32. */
+static float read_q8_0(const char *row, int i)
+{
+    struct block_q8_0 b;
+    memcpy(&b, row + sizeof b * (size_t)(i / 32), sizeof b);
+    return float_of_f16(b.d) * (float)b.qs[i % 32];
+}
+
+static float read_q4_0(const char *row, int i)
+{
+    struct block_q4_0 b;
+    memcpy(&b, row + sizeof b * (size_t)(i / 32), sizeof b);
+    return float_of_f16(b.d) * (float)((b.qs[i % 16] >> i % 32 / 16 * 4 & 15) - 8);
 }
 
 static inline void kv_dot(float *s, const float *q, size_t q_stride, int n_q, const char *k,
@@ -39,26 +62,19 @@ static inline void kv_sum(float *o, size_t o_stride, const float *p, int n_q, co
                 o[(size_t)i * o_stride + (size_t)c] += p[i * n_kv + j] * read(v + (size_t)j * stride, c);
 }
 
-void kv_dot_f32_scalar(float *s, const float *q, size_t q_stride, int n_q, const void *k,
-                       size_t kv_stride, int n_kv, int d)
-{
-    kv_dot(s, q, q_stride, n_q, k, kv_stride, n_kv, d, read_f32);
-}
-
-void kv_dot_f16_scalar(float *s, const float *q, size_t q_stride, int n_q, const void *k,
-                       size_t kv_stride, int n_kv, int d)
-{
-    kv_dot(s, q, q_stride, n_q, k, kv_stride, n_kv, d, read_f16);
-}
-
-void kv_sum_f32_scalar(float *o, size_t o_stride, const float *p, int n_q, const void *v,
-                       size_t kv_stride, int n_kv, int d)
-{
-    kv_sum(o, o_stride, p, n_q, v, kv_stride, n_kv, d, read_f32);
-}
-
-void kv_sum_f16_scalar(float *o, size_t o_stride, const float *p, int n_q, const void *v,
-                       size_t kv_stride, int n_kv, int d)
-{
-    kv_sum(o, o_stride, p, n_q, v, kv_stride, n_kv, d, read_f16);
-}
+#define KV(type)                                                                                        \
+    void kv_dot_##type##_scalar(float *s, const float *q, size_t q_stride, int n_q, const void *k,      \
+                                size_t kv_stride, int n_kv, int d)                                      \
+    {                                                                                                   \
+        kv_dot(s, q, q_stride, n_q, k, kv_stride, n_kv, d, read_##type);                                \
+    }                                                                                                   \
+    void kv_sum_##type##_scalar(float *o, size_t o_stride, const float *p, int n_q, const void *v,      \
+                                size_t kv_stride, int n_kv, int d)                                      \
+    {                                                                                                   \
+        kv_sum(o, o_stride, p, n_q, v, kv_stride, n_kv, d, read_##type);                                \
+    }
+KV(f32)
+KV(f16)
+KV(bf16)
+KV(q8_0)
+KV(q4_0)

@@ -38,14 +38,14 @@ void act_swiglu_oai_scalar(float *y, const float *gate, const float *up, size_t 
 PARTS_SCALAR_TYPES(PARTS_SCALAR_DECLARE)
 #undef PARTS_SCALAR_DECLARE
 
-/* attn_scalar.c */
-void kv_dot_f32_scalar(float *s, const float *q, size_t q_stride, int n_q, const void *k,
-                       size_t kv_stride, int n_kv, int d);
-void kv_dot_f16_scalar(float *s, const float *q, size_t q_stride, int n_q, const void *k,
-                       size_t kv_stride, int n_kv, int d);
-void kv_sum_f32_scalar(float *o, size_t o_stride, const float *p, int n_q, const void *v,
-                       size_t kv_stride, int n_kv, int d);
-void kv_sum_f16_scalar(float *o, size_t o_stride, const float *p, int n_q, const void *v,
-                       size_t kv_stride, int n_kv, int d);
+/* attn_scalar.c: one for every type of a cache */
+#define PARTS_SCALAR_KV(X) X(f32) X(f16) X(bf16) X(q8_0) X(q4_0)
+#define PARTS_SCALAR_DECLARE_KV(type)                                                               \
+    void kv_dot_##type##_scalar(float *s, const float *q, size_t q_stride, int n_q, const void *k,  \
+                                size_t kv_stride, int n_kv, int d);                                 \
+    void kv_sum_##type##_scalar(float *o, size_t o_stride, const float *p, int n_q, const void *v,  \
+                                size_t kv_stride, int n_kv, int d);
+PARTS_SCALAR_KV(PARTS_SCALAR_DECLARE_KV)
+#undef PARTS_SCALAR_DECLARE_KV
 
 #endif

@@ -21,6 +21,15 @@
         [DTYPE_MXFP4] = what##_mxfp4_scalar,                                                        \
     }
 
+#define BY_CACHE_TYPE(what)                                                                         \
+    {                                                                                               \
+        [DTYPE_F32] = what##_f32_scalar,                                                            \
+        [DTYPE_F16] = what##_f16_scalar,                                                            \
+        [DTYPE_BF16] = what##_bf16_scalar,                                                          \
+        [DTYPE_Q8_0] = what##_q8_0_scalar,                                                          \
+        [DTYPE_Q4_0] = what##_q4_0_scalar,                                                          \
+    }
+
 const struct kern_ops kern_scalar = {
     .name = "scalar",
     .need = 0,
@@ -45,6 +54,6 @@ const struct kern_ops kern_scalar = {
             [KERN_ACT_SWIGLU_OAI] = act_swiglu_oai_scalar},
     .softcap = softcap_scalar,
     .rope = {[KERN_ROPE_PAIRS] = rope_pairs_scalar, [KERN_ROPE_HALVES] = rope_halves_scalar},
-    .kv_dot = {[DTYPE_F32] = kv_dot_f32_scalar, [DTYPE_F16] = kv_dot_f16_scalar},
-    .kv_sum = {[DTYPE_F32] = kv_sum_f32_scalar, [DTYPE_F16] = kv_sum_f16_scalar},
+    .kv_dot = BY_CACHE_TYPE(kv_dot),
+    .kv_sum = BY_CACHE_TYPE(kv_sum),
 };

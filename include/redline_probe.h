@@ -54,7 +54,10 @@ struct redline_plan {
     bool weights_copied;       /* into huge pages, while loading; or read where the file is mapped */
     uint64_t unused_bytes;     /* tensors that nothing reads: never loaded */
     uint64_t kv_bytes;         /* address space; memory as it is touched */
-    uint64_t kv_token_bytes;   /* of one position over all layers */
+    uint64_t kv_token_bytes;   /* of one position over all layers that see the whole context */
+    uint64_t kv_window_token_bytes; /* ... over those that see the last n_window positions alone */
+    uint64_t kv_ring_bytes;    /* of kv_bytes, what does not grow with the context */
+    int n_window;              /* 0: no layer has a window */
     uint64_t buffer_bytes;     /* activations and logits */
     uint64_t scratch_bytes;    /* of the backend */
     uint64_t total_bytes;      /* the four that take memory */
@@ -63,7 +66,9 @@ struct redline_plan {
     uint64_t token_bytes;      /* weights read for one token */
     uint64_t token_ops;        /* in the products of the layers, for one token; a multiply-add is two */
     uint64_t head_ops;         /* in that of the output matrix, for each token whose logits are wanted */
-    uint64_t kv_token_ops;     /* in attention, for one token and each position that it attends to */
+    uint64_t kv_token_ops;     /* in attention, for one token and each position that it attends to, in layers
+                                  that see the whole context */
+    uint64_t kv_window_token_ops; /* ... in those that see the last n_window alone */
     int n_ctx_train;           /* what the model was trained for */
     int n_ctx_fits;            /* the longest context that would fit; 0: not even the weights do */
     bool fits;

@@ -87,14 +87,26 @@ static double attended(double at, double n)
     return n * (at + 1) + n * (n - 1) / 2;
 }
 
+/* The same where none sees more than the last n_window. */
+static double attended_within(double at, double n, double n_window)
+{
+    if (n_window <= 0) return 0;
+    double whole = fmin(n, fmax(0, n_window - at - 1)); /* tokens that still see all */
+    return attended(at, whole) + (n - whole) * n_window;
+}
+
 static void count_work(const struct bench *b)
 {
     const struct bench_case *c = b->c;
     const struct redline_plan *p = &b->out->engine.plan;
     double n_timed = c->n_prompt + c->n_gen, n_outputs = c->n_gen + (c->n_prompt > 0);
-    double kv = attended(c->n_depth + (c->n_prompt ? 0 : 1), n_timed);
-    b->out->ops = n_timed * (double)p->token_ops + n_outputs * (double)p->head_ops + kv * (double)p->kv_token_ops;
-    b->out->bytes = c->n_prompt ? NAN : n_timed * (double)p->token_bytes + kv * (double)p->kv_token_bytes;
+    double at = c->n_depth + (c->n_prompt ? 0 : 1);
+    double kv = attended(at, n_timed), near = attended_within(at, n_timed, p->n_window);
+    b->out->ops = n_timed * (double)p->token_ops + n_outputs * (double)p->head_ops + kv * (double)p->kv_token_ops +
+                  near * (double)p->kv_window_token_ops;
+    b->out->bytes = c->n_prompt ? NAN
+                                : n_timed * (double)p->token_bytes + kv * (double)p->kv_token_bytes +
+                                      near * (double)p->kv_window_token_bytes;
 }
 
 static void look_at_engine(const struct bench *b)

@@ -142,7 +142,10 @@ double cmd_decode_share(const struct redline_event *done, const struct redline_e
                         double bandwidth)
 {
     double depth = (double)done->done.n_prompt + (double)done->done.n_generated / 2;
-    double token_bytes = (double)facts->plan.token_bytes + depth * (double)facts->plan.kv_token_bytes;
+    const struct redline_plan *p = &facts->plan;
+    double seen = p->n_window && depth > p->n_window ? p->n_window : depth;
+    double token_bytes = (double)p->token_bytes + depth * (double)p->kv_token_bytes +
+                         seen * (double)p->kv_window_token_bytes;
     return decode_rate(done) * token_bytes / bandwidth;
 }
 

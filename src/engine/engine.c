@@ -195,7 +195,7 @@ void redline_engine_facts(const struct redline_engine *e, struct redline_engine_
         .n_threads_used = e->backend->ops->n_used(e->backend),
         .load_ns = e->load_ns,
         .peak_rss_bytes = cpu_peak_rss_bytes(),
-        .kv_touched_bytes = (uint64_t)e->most_pages * e->model->kv.page_bytes,
+        .kv_touched_bytes = kv_used_bytes(&e->model->kv, e->most_pages, e->most_seqs),
         .cpu = e->cpu.name,
         .features = e->features,
         .kernel = main.kernel,

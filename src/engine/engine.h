@@ -33,7 +33,7 @@ struct redline_engine {
     struct model *model;
     uint64_t load_ns;
     bool exact;
-    _Atomic int most_pages;             /* KV pages in use at their most */
+    _Atomic int most_pages, most_seqs;  /* KV pages and sequences in use at their most */
     struct cpu_facts cpu;
     char features[64];
     redline_listener *listener;

@@ -64,6 +64,7 @@ static int take_seq(struct redline_engine *e)
     int seq = 0;
     while (e->seq_used[seq]) seq++; /* the plan has seen to it that there is one */
     e->seq_used[seq] = true;
+    e->most_seqs = MAX(e->most_seqs, seq + 1);
     return seq;
 }
 
@@ -83,7 +84,7 @@ static void start_job(struct redline_engine *e, struct redline_job *job, uint64_
     if (rest >= 0) {
         remove_rest(e, rest);
         job->seq = s->seq;
-        job->n_cached = cached_prefix(s, job);
+        job->n_cached = (size_t)model_keeps(e->model, job->seq, (int)cached_prefix(s, job));
         model_trim(e->model, job->seq, (int)job->n_cached);
     } else {
         job->seq = take_seq(e);

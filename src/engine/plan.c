@@ -21,11 +21,12 @@ static const uint64_t MARGIN_BYTES = 64u << 20;
 
 static int kv_type(enum dtype *out, const char *name, const char *what, struct redline_err *err)
 {
+    static const enum dtype known[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_0};
     int type = name ? dtype_parse(str_of(name)) : DTYPE_F16;
-    if (type != DTYPE_F16 && type != DTYPE_F32)
-        return err_set(err, REDLINE_ARG, "%s cannot be '%s', known are f16 and f32", what, name);
     *out = (enum dtype)type;
-    return 0;
+    for (size_t i = 0; i < COUNT_OF(known); i++)
+        if (type == (int)known[i]) return 0;
+    return err_set(err, REDLINE_ARG, "%s cannot be '%s', known are f32, f16, bf16, q8_0 and q4_0", what, name);
 }
 
 static int check_range(const char *what, int value, int least, int most, struct redline_err *err)
@@ -70,8 +71,9 @@ int plan_params(struct plan_params *out, const struct redline_engine_params *p,
 /* The longest context whose KV fits beside the rest, for all sequences, in whole pages. */
 static int longest_ctx(const struct redline_plan *p)
 {
-    uint64_t ctx_bytes = p->kv_token_bytes * (uint64_t)p->n_seqs;
-    uint64_t rest = p->total_bytes - p->kv_bytes + MARGIN_BYTES;
+    uint64_t windowed = p->kv_ring_bytes ? 0 : p->kv_window_token_bytes;
+    uint64_t ctx_bytes = (p->kv_token_bytes + windowed) * (uint64_t)p->n_seqs;
+    uint64_t rest = p->total_bytes - p->kv_bytes + p->kv_ring_bytes + MARGIN_BYTES;
     if (p->available_bytes <= rest || ctx_bytes == 0) return 0;
     uint64_t n = (p->available_bytes - rest) / ctx_bytes / KV_PAGE * KV_PAGE;
     return (int)MIN(n, (uint64_t)MOST_CTX);
@@ -85,6 +87,11 @@ int redline_plan(const struct redline_model *model, const struct redline_engine_
     struct cpu_memory memory;
     TRY(modelfile_runnable(model, err));
     TRY(plan_params(&p, params, err));
+    TRY(kv_check_types(&model->h, p.model.type_k, p.model.type_v, err));
+    struct kv_shape shape = hparams_kv_shape(&model->h);
+    uint64_t layer_ops = 2 * (uint64_t)model->h.n_heads * (uint64_t)(shape.d_k + shape.d_v);
+    int n_windowed = 0;
+    for (int i = 0; i < model->h.n_layers; i++) n_windowed += hparams_windowed(&model->h, i);
     model_sizes(&sizes, &model->h, &p.model, &backend_cpu, &p.backend);
     cpu_memory(&memory);
     *out = (struct redline_plan){
@@ -99,7 +106,10 @@ int redline_plan(const struct redline_model *model, const struct redline_engine_
         .weight_bytes = model->weights.bytes,
         .unused_bytes = model->gguf->tensor_bytes - model->weights.bytes,
         .kv_bytes = sizes.kv_bytes,
-        .kv_token_bytes = sizes.kv_bytes / KV_PAGE / (uint64_t)model_pages(&p.model),
+        .kv_token_bytes = sizes.kv.token_bytes,
+        .kv_window_token_bytes = sizes.kv.window_token_bytes,
+        .kv_ring_bytes = sizes.kv.ring_bytes,
+        .n_window = model->h.n_window,
         .buffer_bytes = sizes.buffer_bytes,
         .scratch_bytes = sizes.scratch_bytes,
         .available_bytes = memory.available_bytes,
@@ -107,7 +117,8 @@ int redline_plan(const struct redline_model *model, const struct redline_engine_
         .token_bytes = model->weights.token_bytes,
         .token_ops = model->weights.token_ops,
         .head_ops = model->weights.head_ops,
-        .kv_token_ops = 4 * (uint64_t)model->h.n_layers * (uint64_t)model->h.n_heads * (uint64_t)model->h.d_head,
+        .kv_token_ops = (uint64_t)(model->h.n_layers - n_windowed) * layer_ops,
+        .kv_window_token_ops = (uint64_t)n_windowed * layer_ops,
         .n_ctx_train = model->h.n_ctx_train,
         .weights_copied = backend_cpu.copies(),
     };
@@ -122,11 +133,13 @@ int redline_plan_layer(const struct redline_model *model, const struct redline_p
 {
     TRY(modelfile_runnable(model, err));
     TRY(check_range("the layer", layer, 0, model->h.n_layers - 1, err));
-    const struct layer_weights *w = &model->weights.layers[layer];
-    const struct linear *all[] = {&w->wq, &w->wk, &w->wv, &w->wo, &w->gate, &w->up, &w->down, &w->router};
-    *out = (struct redline_plan_layer){.kv_bytes = plan->kv_bytes / (uint64_t)model->h.n_layers};
-    for (size_t i = 0; i < COUNT_OF(all); i++)
-        out->weight_bytes += (uint64_t)all[i]->w.mat_bytes * (uint64_t)all[i]->w.n_mats;
+    const struct hparams *h = &model->h;
+    uint64_t n_rings = 0, paged = plan->kv_bytes - plan->kv_ring_bytes;
+    for (int i = 0; i < h->n_layers; i++) n_rings += plan->kv_ring_bytes > 0 && hparams_windowed(h, i);
+    bool ring = plan->kv_ring_bytes > 0 && hparams_windowed(h, layer);
+    *out = (struct redline_plan_layer){
+        .kv_bytes = ring ? plan->kv_ring_bytes / n_rings : paged / ((uint64_t)h->n_layers - n_rings),
+        .weight_bytes = model->weights.layers[layer].bytes};
     return 0;
 }
 

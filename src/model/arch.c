@@ -1,15 +1,108 @@
-/* arch.c - the table of decoder families.
+/* arch.c - the table of families.
  *
- * llama: Llama 1-3, Mistral, Mixtral and what else was converted under that name.  RMSNorm before
- * attention and before the feed-forward part, rotary embedding of neighbouring pairs, SiLU-gated
- * feed-forward or a mixture of such experts (Touvron et al. 2023; Jiang et al. 2024).  Biases of the
- * projections, frequency factors and experts are used where the file has them. */
+ * A row says what its family is in a file of that name; papers and peculiarities stand beside it.  Where
+ * the authors' own code and other readers of GGUF disagree, docs/models.md says which is followed. */
 #include "arch.h"
 
 #include "base.h"
 
+#define GRANITE_KEYS (KEY_LOGIT_DIVISOR | KEY_RESIDUAL_SCALE | KEY_EMBED_SCALE | KEY_ATTN_SCALE | KEY_SHARED_WIDTH)
+
 static const struct arch table[] = {
-    {.name = "llama", .family = "Llama", .rope = ROPE_PAIRS, .moe_renormalize = true},
+    /* Llama 1-3, Mistral, Mixtral and what else was converted under that name: RMSNorm before attention and
+     * before the feed-forward part, rotary embedding of neighbouring pairs, SiLU-gated feed-forward or a
+     * mixture of such experts (Touvron et al. 2023; Jiang et al. 2024). */
+    {.name = "llama", .family = "Llama, Mistral, Mixtral", .rope = ROPE_PAIRS, .norm = NORM_RMS,
+     .renormalize = true},
+    /* Three layers that see a chunk, then one that sees all and has no rotary embedding. */
+    {.name = "llama4", .family = "Llama 4", .rope = ROPE_PAIRS, .norm = NORM_RMS,
+     .keys = KEY_EXPERT_WIDTH | KEY_MOE_STEP | KEY_WINDOW,
+     .head_norm = HEADS_UNWEIGHTED, .no_rope = ROPE_NOT_IN_FOURTH,
+     .window = WINDOW_CHUNKED, .window_size = 8192, .window_period = 4, .window_always = true,
+     .window_fixed = true, .experts_only = true, .gating = MOE_SIGMOID, .share_input = true},
+    {.name = "mistral3", .family = "Ministral 3", .rope = ROPE_PAIRS, .norm = NORM_RMS,
+     .keys = KEY_TEMPERATURE | KEY_YARN_MUL, .renormalize = true},
+    {.name = "internlm2", .family = "InternLM 2", .rope = ROPE_PAIRS, .norm = NORM_RMS},
+    {.name = "exaone", .family = "EXAONE 3", .rope = ROPE_HALVES, .norm = NORM_RMS},
+    {.name = "smollm3", .family = "SmolLM 3", .rope = ROPE_PAIRS, .norm = NORM_RMS,
+     .no_rope = ROPE_NOT_IN_FOURTH},
+    {.name = "minicpm", .family = "MiniCPM", .rope = ROPE_PAIRS, .norm = NORM_RMS,
+     .keys = KEY_LOGIT_DIVISOR | KEY_RESIDUAL_SCALE | KEY_EMBED_SCALE, .mup_scales = true, .renormalize = true},
+    {.name = "granite", .family = "Granite", .rope = ROPE_PAIRS, .norm = NORM_RMS,
+     .keys = GRANITE_KEYS | KEY_ROPE_OFF, .renormalize = true},
+    {.name = "granitemoe", .family = "Granite MoE", .rope = ROPE_PAIRS, .norm = NORM_RMS,
+     .keys = GRANITE_KEYS, .renormalize = true},
+
+    {.name = "qwen2", .family = "Qwen 2", .rope = ROPE_HALVES, .norm = NORM_RMS},
+    {.name = "qwen2moe", .family = "Qwen 2 MoE", .rope = ROPE_HALVES, .norm = NORM_RMS,
+     .keys = KEY_EXPERT_WIDTH | KEY_SHARED_WIDTH, .experts_only = true, .shared_gate = true},
+    {.name = "qwen3", .family = "Qwen 3", .rope = ROPE_HALVES, .norm = NORM_RMS, .head_norm = HEADS_NORMED},
+    {.name = "qwen3moe", .family = "Qwen 3 MoE", .rope = ROPE_HALVES, .norm = NORM_RMS,
+     .keys = KEY_EXPERT_WIDTH, .head_norm = HEADS_NORMED, .experts_only = true, .renormalize = true},
+
+    {.name = "phi2", .family = "Phi 1-2", .rope = ROPE_HALVES, .norm = NORM_LAYER,
+     .biases = BIAS_NORM | BIAS_QKV | BIAS_OUT | BIAS_FFN | BIAS_HEAD,
+     .parallel = PARALLEL_ALWAYS, .ffn = FFN_PLAIN, .act = ACT_GELU},
+    /* The window that some files name is left aside: see docs/models.md. */
+    {.name = "phi3", .family = "Phi 3-4", .rope = ROPE_HALVES, .norm = NORM_RMS, .ffn = FFN_FUSED},
+    {.name = "phimoe", .family = "Phi 3.5 MoE", .rope = ROPE_HALVES, .norm = NORM_RMS,
+     .biases = BIAS_NORM | BIAS_OUT | BIAS_HEAD, .experts_only = true, .renormalize = true},
+
+    /* Gemma's converters store norm weights with 1 added. */
+    {.name = "gemma", .family = "Gemma", .rope = ROPE_HALVES, .norm = NORM_RMS, .act = ACT_GELU,
+     .embed_sqrt = true},
+    {.name = "gemma2", .family = "Gemma 2", .rope = ROPE_HALVES, .norm = NORM_RMS, .norms = NORMS_AROUND,
+     .keys = KEY_SOFTCAPS | KEY_WINDOW, .act = ACT_GELU, .embed_sqrt = true,
+     .window = WINDOW_SLIDING, .window_size = 4096, .window_period = 2, .window_always = true,
+     .attn_softcap = 50, .logit_softcap = 30, .wide_layers = 46},
+    {.name = "gemma3", .family = "Gemma 3", .rope = ROPE_HALVES, .norm = NORM_RMS, .norms = NORMS_AROUND,
+     .keys = KEY_SOFTCAPS | KEY_WINDOW, .head_norm = HEADS_NORMED, .act = ACT_GELU, .embed_sqrt = true,
+     .window = WINDOW_SLIDING, .window_period = 6, .window_rope = WINDOW_ROPE_PLAIN,
+     .window_base = 10000, .wide_layers = 62},
+
+    {.name = "gpt-oss", .family = "gpt-oss", .rope = ROPE_HALVES, .norm = NORM_RMS,
+     .keys = KEY_EXPERT_WIDTH | KEY_WINDOW, .biases = BIAS_OUT | BIAS_EXPERTS, .act = ACT_SWIGLU_OAI,
+     .sinks = true, .yarn_unrounded = true, .ffn_norm_late = true,
+     .window = WINDOW_SLIDING, .window_period = 2, .window_always = true,
+     .experts_only = true, .gating = MOE_SOFTMAX_CHOSEN},
+
+    {.name = "gpt2", .family = "GPT-2", .norm = NORM_LAYER, .positions = true,
+     .biases = BIAS_NORM | BIAS_QKV | BIAS_OUT | BIAS_FFN, .ffn = FFN_PLAIN, .act = ACT_GELU},
+    {.name = "gptneox", .family = "GPT-NeoX, Pythia", .rope = ROPE_HALVES, .norm = NORM_LAYER,
+     .keys = KEY_PARALLEL, .biases = BIAS_NORM | BIAS_QKV | BIAS_OUT | BIAS_FFN,
+     .parallel = PARALLEL_KEY, .ffn = FFN_PLAIN, .act = ACT_GELU},
+    {.name = "falcon", .family = "Falcon", .rope = ROPE_HALVES, .norm = NORM_LAYER, .biases = BIAS_NORM,
+     .parallel = PARALLEL_ALWAYS, .ffn = FFN_PLAIN, .act = ACT_GELU},
+    {.name = "mpt", .family = "MPT", .norm = NORM_LAYER, .keys = KEY_CLAMP | KEY_ALIBI,
+     .head_norm = HEADS_WHOLE_OPTIONAL, .ffn = FFN_PLAIN, .act = ACT_GELU},
+    {.name = "bloom", .family = "BLOOM", .norm = NORM_LAYER, .embed_norm = true, .alibi = true,
+     .biases = BIAS_NORM | BIAS_QKV | BIAS_OUT | BIAS_FFN, .ffn = FFN_PLAIN, .act = ACT_GELU},
+    {.name = "starcoder2", .family = "StarCoder 2", .rope = ROPE_HALVES, .norm = NORM_LAYER,
+     .biases = BIAS_NORM, .ffn = FFN_PLAIN, .act = ACT_GELU},
+    {.name = "stablelm", .family = "StableLM", .rope = ROPE_HALVES, .norm = NORM_LAYER, .biases = BIAS_NORM,
+     .head_norm = HEADS_OPTIONAL, .parallel = PARALLEL_UNNORMED},
+
+    {.name = "command-r", .family = "Command R", .rope = ROPE_PAIRS, .norm = NORM_LAYER,
+     .keys = KEY_LOGIT_SCALE, .head_norm = HEADS_OPTIONAL, .parallel = PARALLEL_ALWAYS},
+    {.name = "cohere2", .family = "Command R7B", .rope = ROPE_PAIRS, .norm = NORM_LAYER,
+     .keys = KEY_LOGIT_SCALE | KEY_WINDOW, .parallel = PARALLEL_ALWAYS, .no_rope = ROPE_IN_WINDOWED,
+     .window = WINDOW_SLIDING, .window_period = 4, .window_always = true},
+    {.name = "olmo2", .family = "OLMo 2-3", .rope = ROPE_HALVES, .norm = NORM_RMS, .norms = NORMS_AFTER,
+     .keys = KEY_WINDOW, .head_norm = HEADS_WHOLE, .window = WINDOW_SLIDING, .window_period = 4,
+     .window_rope = WINDOW_ROPE_PLAIN},
+    {.name = "olmoe", .family = "OLMoE", .rope = ROPE_HALVES, .norm = NORM_RMS, .head_norm = HEADS_WHOLE,
+     .experts_only = true},
+    {.name = "glm4", .family = "GLM 4", .rope = ROPE_PAIRS, .norm = NORM_RMS, .norms = NORMS_AROUND,
+     .keys = KEY_ROPE_SECTIONS | KEY_NEXTN, .ffn = FFN_FUSED},
+
+    {.name = "deepseek", .family = "DeepSeek MoE", .rope = ROPE_PAIRS, .norm = NORM_RMS,
+     .keys = KEY_EXPERT_WIDTH | KEY_SHARED_COUNT | KEY_DENSE_LEAD | KEY_SHARE_SCALE,
+     .experts_only = true},
+    /* Latent attention; V2 and V3 differ in how experts are chosen (DeepSeek-AI 2024). */
+    {.name = "deepseek2", .family = "DeepSeek V2-V3", .rope = ROPE_PAIRS, .norm = NORM_RMS,
+     .keys = KEY_EXPERT_WIDTH | KEY_SHARED_COUNT | KEY_DENSE_LEAD | KEY_SHARE_SCALE | KEY_MOE_GATE | KEY_LATENT |
+             KEY_YARN_MUL | KEY_TEMPERATURE | KEY_NEXTN,
+     .experts_only = true},
 };
 
 const struct arch *arch_find(struct str name)

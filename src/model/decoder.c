@@ -1,12 +1,10 @@
-/* decoder.c - one decoder for every family that fits a row of arch.c.
+/* decoder.c - one decoder for every family that fits a row of arch.c; encoders too.
  *
- * Reads like the paper: embed; per layer attention and feed-forward, each normed before and added to
- * the residual stream after; norm and head. */
+ * Reads like the paper: embed; per layer attention and feed-forward, each normed before (or after, or both)
+ * and added to the residual stream; norm and head. */
 #include "decoder.h"
 
-#include <math.h>
-
-enum { OPS_PER_LAYER = 5 };
+enum { OPS_PER_LAYER = 7 }; /* QKV ATTEND HEADS PROJECT, GLU MOE PROJECT */
 
 int decoder_n_ops(const struct hparams *h)
 {
@@ -21,75 +19,221 @@ static struct op *append(struct step *s, enum op_kind kind, int layer)
     return op;
 }
 
-static void write_attention(struct model *m, int i)
+/* A norm of the family's kind; none where the file has no weights for it. */
+static struct norm norm_of(const struct hparams *h, struct vectors v)
+{
+    if (!v.weight) return (struct norm){.kind = NORM_NONE};
+    return (struct norm){h->arch->norm, h->norm_eps, v.weight, v.bias};
+}
+
+static struct norm head_norm(const struct hparams *h, struct vectors v, int layer)
+{
+    enum { UNNORMED_EXPERTS = 128 }; /* Llama 4 Maverick differs from Scout in this; no key says so */
+    if (h->arch->head_norm != HEADS_UNWEIGHTED) return norm_of(h, v);
+    bool normed = hparams_rotates(h, layer) && h->n_experts != UNNORMED_EXPERTS;
+    return (struct norm){normed ? NORM_RMS : NORM_NONE, h->norm_eps, NULL, NULL};
+}
+
+static struct rotary rotary_of(const struct hparams *h, int layer)
+{
+    enum rope_kind kind = hparams_rotates(h, layer) ? h->rope : ROPE_NONE;
+    return (struct rotary){kind, h->n_rot, hparams_windowed(h, layer)};
+}
+
+/* Attention whose scores grow milder with the position: in layers without rotary embedding where the family
+ * has such, else in all. */
+static float temperature_of(const struct hparams *h, int layer)
+{
+    bool apart = h->arch->no_rope == ROPE_NOT_IN_FOURTH;
+    return apart && hparams_rotates(h, layer) ? 0 : h->temp_scale;
+}
+
+static void write_qkv(struct model *m, int i)
+{
+    static const enum head_norm_scope scopes[] = {
+        [HEADS_NORMED] = HEAD_NORM_SHARED,     [HEADS_OPTIONAL] = HEAD_NORM_OWN,
+        [HEADS_WHOLE] = HEAD_NORM_WHOLE,       [HEADS_WHOLE_OPTIONAL] = HEAD_NORM_WHOLE,
+        [HEADS_UNWEIGHTED] = HEAD_NORM_SHARED,
+    };
+    const struct hparams *h = &m->h;
+    const struct layer_weights *w = &m->weights.layers[i];
+    append(&m->step, OP_QKV, i)->qkv =
+        (struct op_qkv){.x = m->buffers.x,
+                        .norm = norm_of(h, w->attn_norm_2.weight ? w->attn_norm_2 : w->attn_norm),
+                        .wq = w->wq,
+                        .wk = w->wk,
+                        .wv = w->wv,
+                        .clamp = h->clamp,
+                        .q_norm = head_norm(h, w->q_norm, i),
+                        .k_norm = head_norm(h, w->k_norm, i),
+                        .norm_scope = scopes[h->arch->head_norm],
+                        .norm_after_rope = h->arch->head_norm == HEADS_UNWEIGHTED,
+                        .rope = rotary_of(h, i),
+                        .temp_scale = temperature_of(h, i),
+                        .temp_offset = h->temp_offset,
+                        .temp_length = h->temp_length,
+                        .q = m->buffers.q,
+                        .kv = m->kv.layers[i]};
+}
+
+static void write_mla(struct model *m, int i)
 {
     const struct hparams *h = &m->h;
     const struct layer_weights *w = &m->weights.layers[i];
-    append(&m->step, OP_QKV, i)->qkv = (struct op_qkv){.x = m->buffers.x,
-                                                       .norm = w->attn_norm,
-                                                       .eps = h->norm_eps,
-                                                       .wq = w->wq,
-                                                       .wk = w->wk,
-                                                       .wv = w->wv,
-                                                       .rope = h->arch->rope,
-                                                       .n_rot = h->n_rot,
+    append(&m->step, OP_MLA, i)->mla = (struct op_mla){.x = m->buffers.x,
+                                                       .norm = norm_of(h, w->attn_norm),
+                                                       .wq_a = w->wq_a,
+                                                       .wq_b = w->wq_b,
+                                                       .q_norm = norm_of(h, w->q_a_norm),
+                                                       .wkv_a = w->wkv_a,
+                                                       .kv_norm = norm_of(h, w->kv_a_norm),
+                                                       .wk_b = w->wk_b.w,
+                                                       .wv_b = w->wv_b.w,
+                                                       .absorbed = h->absorbed,
+                                                       .n_heads = h->n_heads,
+                                                       .d_nope = h->d_nope,
+                                                       .kv_rank = h->kv_rank,
+                                                       .rope = rotary_of(h, i),
+                                                       .temp_scale = h->temp_scale,
+                                                       .temp_offset = h->temp_offset,
+                                                       .temp_length = h->temp_length,
                                                        .q = m->buffers.q,
                                                        .kv = m->kv.layers[i]};
+}
+
+/* Returns where the heads' values lie. */
+static const float *write_attend(struct model *m, int i)
+{
+    const struct hparams *h = &m->h;
     append(&m->step, OP_ATTEND, i)->attend =
         (struct op_attend){.q = m->buffers.q,
                            .n_heads = h->n_heads,
-                           .scale = 1.0f / sqrtf((float)h->d_head),
+                           .scale = h->attn_scale * (h->kv_rank > 0 ? (float)rope_score_factor(h) : 1),
+                           .softcap = h->attn_softcap,
+                           .alibi = h->alibi,
+                           .sinks = m->weights.layers[i].sinks,
+                           .causal = !h->arch->encoder,
+                           .window = hparams_windowed(h, i) ? h->window : WINDOW_NONE,
+                           .n_window = h->n_window,
                            .kv = m->kv.layers[i],
                            .out = m->buffers.attended};
-    append(&m->step, OP_PROJECT, i)->project =
-        (struct op_project){.in = m->buffers.attended, .w = w->wo, .x = m->buffers.x};
+    if (!h->absorbed) return m->buffers.attended;
+    append(&m->step, OP_HEADS, i)->heads = (struct op_heads){
+        .in = m->buffers.attended, .w = m->weights.layers[i].wv_b.w, .out = m->buffers.values};
+    return m->buffers.values;
 }
 
-static void write_ffn(struct model *m, int i)
+static void write_project(struct model *m, int i, const float *in, const struct linear *w, struct vectors post,
+                          struct vectors after)
+{
+    const struct hparams *h = &m->h;
+    append(&m->step, OP_PROJECT, i)->project = (struct op_project){.in = in,
+                                                                   .w = *w,
+                                                                   .post = norm_of(h, post),
+                                                                   .after = norm_of(h, after),
+                                                                   .scale = h->residual_scale,
+                                                                   .x = m->buffers.x};
+}
+
+static void write_glu(struct model *m, int i, struct norm norm, const struct linear *gate, const struct linear *up,
+                      const float *share)
+{
+    append(&m->step, OP_GLU, i)->glu = (struct op_glu){.x = m->buffers.x,
+                                                       .norm = norm,
+                                                       .gate = *gate,
+                                                       .up = *up,
+                                                       .act = m->h.arch->act,
+                                                       .share = share,
+                                                       .out = m->buffers.hidden};
+}
+
+static void write_moe(struct model *m, int i, struct norm norm)
 {
     const struct hparams *h = &m->h;
     const struct layer_weights *w = &m->weights.layers[i];
-    if (h->n_experts) {
-        append(&m->step, OP_MOE, i)->moe = (struct op_moe){.norm = w->ffn_norm,
-                                                           .eps = h->norm_eps,
-                                                           .router = w->router.w,
-                                                           .n_used = h->n_experts_used,
-                                                           .renormalize = h->arch->moe_renormalize,
-                                                           .gate = w->gate,
-                                                           .up = w->up,
-                                                           .down = w->down,
-                                                           .x = m->buffers.x};
-        return;
-    }
-    append(&m->step, OP_GLU, i)->glu = (struct op_glu){.x = m->buffers.x,
-                                                       .norm = w->ffn_norm,
-                                                       .eps = h->norm_eps,
+    append(&m->step, OP_MOE, i)->moe = (struct op_moe){.norm = norm,
+                                                       .router = w->router,
+                                                       .choice_bias = w->choice_bias,
+                                                       .gating = h->gating,
+                                                       .n_used = h->n_experts_used,
+                                                       .n_groups = h->n_groups,
+                                                       .n_groups_used = h->n_groups_used,
+                                                       .renormalize = h->renormalize,
+                                                       .share_scale = h->share_scale,
+                                                       .share_input = h->arch->share_input,
                                                        .gate = w->gate,
                                                        .up = w->up,
-                                                       .out = m->buffers.hidden};
-    append(&m->step, OP_PROJECT, i)->project =
-        (struct op_project){.in = m->buffers.hidden, .w = w->down, .x = m->buffers.x};
+                                                       .down = w->down,
+                                                       .act = h->arch->act,
+                                                       .scale = h->residual_scale,
+                                                       .x = m->buffers.x};
+}
+
+/* Experts, and one that all tokens share: it reads the stream before the others add to it. */
+static void write_experts(struct model *m, int i, struct norm norm)
+{
+    const struct layer_weights *w = &m->weights.layers[i];
+    bool shared = w->shared_up.w.n_mats > 0;
+    if (shared) write_glu(m, i, norm, &w->shared_gate, &w->shared_up, w->shared_share);
+    write_moe(m, i, norm);
+    if (shared) write_project(m, i, m->buffers.hidden, &w->shared_down, (struct vectors){0}, (struct vectors){0});
+}
+
+/* Whether attention and feed-forward part read the same stream. */
+static bool is_parallel(const struct hparams *h, const struct layer_weights *w)
+{
+    switch (h->arch->parallel) {
+    case PARALLEL_NEVER: return false;
+    case PARALLEL_ALWAYS: return true;
+    case PARALLEL_KEY: return h->parallel;
+    case PARALLEL_UNNORMED: return !w->ffn_norm.weight;
+    }
+    return false;
+}
+
+static void write_layer(struct model *m, int i)
+{
+    const struct hparams *h = &m->h;
+    const struct layer_weights *w = &m->weights.layers[i];
+    bool parallel = is_parallel(h, w), experts = hparams_has_experts(h, i);
+    struct norm ffn_norm = norm_of(h, parallel && !w->ffn_norm.weight ? w->attn_norm : w->ffn_norm);
+
+    if (h->kv_rank > 0)
+        write_mla(m, i);
+    else
+        write_qkv(m, i);
+    const float *values = write_attend(m, i);
+    if (parallel) write_glu(m, i, ffn_norm, &w->gate, &w->up, NULL);
+    write_project(m, i, values, &w->wo, w->attn_post, w->attn_out_norm);
+    if (!parallel && experts) write_experts(m, i, ffn_norm);
+    if (experts) return;
+    if (!parallel) write_glu(m, i, ffn_norm, &w->gate, &w->up, NULL);
+    write_project(m, i, m->buffers.hidden, &w->down, w->ffn_post, w->layer_norm);
 }
 
 void decoder_write(struct model *m)
 {
     const struct weights *w = &m->weights;
+    const struct hparams *h = &m->h;
+    struct norm out_norm = norm_of(h, w->out_norm);
     m->step.n_ops = 0;
-    append(&m->step, OP_EMBED, -1)->embed = (struct op_embed){.table = w->embed, .x = m->buffers.x};
-    for (int i = 0; i < m->h.n_layers; i++) {
-        write_attention(m, i);
-        write_ffn(m, i);
-    }
+    append(&m->step, OP_EMBED, -1)->embed = (struct op_embed){.table = w->embed,
+                                                              .positions = w->positions,
+                                                              .types = w->types,
+                                                              .scale = h->embed_scale,
+                                                              .norm = norm_of(h, w->embed_norm),
+                                                              .x = m->buffers.x};
+    for (int i = 0; i < h->n_layers; i++) write_layer(m, i);
     if (m->step.batch.n_outputs > 0)
         append(&m->step, OP_HEAD, -1)->head = (struct op_head){.x = m->buffers.x,
-                                                               .norm = w->out_norm,
-                                                               .eps = m->h.norm_eps,
+                                                               .norm = out_norm,
                                                                .w = w->head,
+                                                               .scale = h->logit_scale,
+                                                               .softcap = h->logit_softcap,
                                                                .logits = m->buffers.logits};
     if (m->step.batch.n_states > 0)
         append(&m->step, OP_STATES, -1)->states = (struct op_states){.x = m->buffers.x,
-                                                                     .width = m->h.width,
-                                                                     .norm = w->out_norm,
-                                                                     .eps = m->h.norm_eps,
+                                                                     .width = h->width,
+                                                                     .norm = out_norm,
                                                                      .out = m->buffers.states};
 }

@@ -7,34 +7,105 @@
 #include "base.h"
 #include "mem.h"
 
-static size_t head_page_bytes(const struct hparams *h, enum dtype type)
+struct sizes { /* of one layer's pages */
+    size_t k_row, v_row, k_page, v_page;
+};
+
+static struct sizes sizes_of(const struct hparams *h, const struct kv_params *p)
 {
-    return (size_t)h->n_kv_heads * KV_PAGE *
-           dtype_row_bytes(dtype_info(type), (uint64_t)h->d_head);
+    struct kv_shape shape = hparams_kv_shape(h);
+    struct sizes s = {dtype_row_bytes(dtype_info(p->type_k), (uint64_t)shape.d_k),
+                      dtype_row_bytes(dtype_info(p->type_v), (uint64_t)shape.d_v), 0, 0};
+    if (shape.shared) s.v_row = s.k_row;
+    s.k_page = (size_t)shape.n_heads * KV_PAGE * s.k_row;
+    s.v_page = (size_t)shape.n_heads * KV_PAGE * s.v_row;
+    return s;
+}
+
+/* Pages of a sequence's ring: the window, one batch, and a page for those that go back a little.  0 where
+ * the table is as small. */
+static int ring_pages(const struct hparams *h, const struct kv_params *p)
+{
+    if (h->window != WINDOW_SLIDING && h->window != WINDOW_CHUNKED) return 0;
+    int64_t pages = CEIL_DIV((int64_t)h->n_window + p->n_batch, KV_PAGE) + 1;
+    return pages * p->n_seqs < p->n_pages ? (int)pages : 0;
+}
+
+/* Pages that a layer has, of the pool or in rings. */
+static int layer_pages(const struct hparams *h, const struct kv_params *p, int layer)
+{
+    int ring = hparams_windowed(h, layer) ? ring_pages(h, p) : 0;
+    return ring ? ring * p->n_seqs : p->n_pages;
+}
+
+static size_t layer_bytes(const struct hparams *h, const struct kv_params *p, int layer)
+{
+    struct sizes s = sizes_of(h, p);
+    bool shared = hparams_kv_shape(h).shared;
+    return (size_t)layer_pages(h, p, layer) * (s.k_page + (shared ? 0 : s.v_page));
 }
 
 size_t kv_bytes(const struct hparams *h, const struct kv_params *p)
 {
-    return (size_t)p->n_pages * (size_t)h->n_layers *
-           (head_page_bytes(h, p->type_k) + head_page_bytes(h, p->type_v));
+    size_t bytes = 0;
+    for (int i = 0; i < h->n_layers; i++) bytes += layer_bytes(h, p, i);
+    return bytes;
+}
+
+void kv_costs(struct kv_costs *out, const struct hparams *h, const struct kv_params *p)
+{
+    bool ring = ring_pages(h, p) > 0;
+    *out = (struct kv_costs){0};
+    for (int i = 0; i < h->n_layers; i++) {
+        size_t bytes = layer_bytes(h, p, i), pages = (size_t)layer_pages(h, p, i);
+        *(hparams_windowed(h, i) ? &out->window_token_bytes : &out->token_bytes) += bytes / pages / KV_PAGE;
+        if (ring && hparams_windowed(h, i)) out->ring_bytes += bytes;
+    }
 }
 
 static void lay_out_layers(struct kv *kv, const struct hparams *h, const struct kv_params *p)
 {
-    size_t k_page = head_page_bytes(h, p->type_k), v_page = head_page_bytes(h, p->type_v);
+    struct kv_shape shape = hparams_kv_shape(h);
+    struct sizes s = sizes_of(h, p);
     char *at = kv->memory;
     for (int i = 0; i < h->n_layers; i++) {
+        size_t n_pages = (size_t)layer_pages(h, p, i), bytes = layer_bytes(h, p, i);
+        bool ring = kv->ring_pages > 0 && hparams_windowed(h, i);
         kv->layers[i] = (struct kv_layer){.k = at,
-                                          .v = at + (size_t)kv->n_pages * k_page,
-                                          .k_page_bytes = k_page,
-                                          .v_page_bytes = v_page,
+                                          .v = shape.shared ? at : at + n_pages * s.k_page,
+                                          .k_page_bytes = s.k_page,
+                                          .v_page_bytes = s.v_page,
+                                          .k_row_bytes = s.k_row,
+                                          .v_row_bytes = s.v_row,
                                           .type_k = p->type_k,
-                                          .type_v = p->type_v,
-                                          .n_heads = h->n_kv_heads,
-                                          .d_k = h->d_head,
-                                          .d_v = h->d_head};
-        at += (size_t)kv->n_pages * (k_page + v_page);
+                                          .type_v = shape.shared ? p->type_k : p->type_v,
+                                          .n_heads = shape.n_heads,
+                                          .d_k = shape.d_k,
+                                          .d_v = shape.d_v,
+                                          .ring_pages = ring ? kv->ring_pages : 0};
+        *(ring ? &kv->ring_bytes : &kv->page_bytes) += bytes / (size_t)(ring ? p->n_seqs : p->n_pages);
+        at += bytes;
     }
+}
+
+static int check_type(const char *what, enum dtype type, int d, struct redline_err *err)
+{
+    static const enum dtype known[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_0};
+    for (size_t i = 0; i < COUNT_OF(known); i++)
+        if (type == known[i]) {
+            if (d % dtype_info(type)->block_n == 0) return 0;
+            return err_set(err, REDLINE_SUPPORT, "%s of %d numbers do not fill blocks of %s; F16 holds them", what, d,
+                           dtype_name(type));
+        }
+    return err_set(err, REDLINE_SUPPORT, "a KV cache of %s %s; known are F32, F16, BF16, Q8_0 and Q4_0",
+                   dtype_name(type), what);
+}
+
+int kv_check_types(const struct hparams *h, enum dtype type_k, enum dtype type_v, struct redline_err *err)
+{
+    struct kv_shape shape = hparams_kv_shape(h);
+    TRY(check_type("keys", type_k, shape.d_k, err));
+    return check_type("values", shape.shared ? type_k : type_v, shape.d_v, err);
 }
 
 int kv_init(struct kv *out, const struct hparams *h, const struct kv_params *p, struct backend *b,
@@ -45,19 +116,18 @@ int kv_init(struct kv *out, const struct hparams *h, const struct kv_params *p, 
                     .n_seqs = p->n_seqs,
                     .max_pages = kv_pages_of(p->n_ctx),
                     .n_pages = p->n_pages,
+                    .ring_pages = ring_pages(h, p),
+                    .n_window = h->n_window,
                     .bytes = kv_bytes(h, p)};
     *out = (struct kv){0};
-    if ((p->type_k != DTYPE_F16 && p->type_k != DTYPE_F32) ||
-        (p->type_v != DTYPE_F16 && p->type_v != DTYPE_F32))
-        return err_set(err, REDLINE_SUPPORT, "a KV cache of %s keys and %s values; known are F16 and F32",
-                       dtype_name(p->type_k), dtype_name(p->type_v));
-    kv.page_bytes = kv.bytes / (size_t)kv.n_pages;
+    TRY(kv_check_types(h, p->type_k, p->type_v, err));
     size_t table_bytes = (size_t)kv.n_seqs * (size_t)kv.max_pages * sizeof(int32_t);
     kv.layers = mem_new((size_t)h->n_layers, sizeof *kv.layers);
     kv.table = mem_new(table_bytes, 1);
     kv.n_tokens = mem_new((size_t)kv.n_seqs, sizeof *kv.n_tokens);
+    kv.n_written = mem_new((size_t)kv.n_seqs, sizeof *kv.n_written);
     kv.free_pages = mem_new((size_t)kv.n_pages, sizeof *kv.free_pages);
-    int status = kv.layers && kv.table && kv.n_tokens && kv.free_pages
+    int status = kv.layers && kv.table && kv.n_tokens && kv.n_written && kv.free_pages
                      ? b->ops->reserve(b, &kv.memory, kv.bytes, "the KV cache", err)
                      : err_memory(err, table_bytes, "the page table of the KV cache");
     if (status) {
@@ -77,6 +147,7 @@ void kv_fini(struct kv *kv)
     mem_free(kv->layers);
     mem_free(kv->table);
     mem_free(kv->n_tokens);
+    mem_free(kv->n_written);
     mem_free(kv->free_pages);
     *kv = (struct kv){0};
 }
@@ -93,6 +164,7 @@ int kv_append(struct kv *kv, int seq, int32_t *pos, struct redline_err *err)
         kv->table[seq * kv->max_pages + at / KV_PAGE] = kv->free_pages[--kv->n_free];
     }
     kv->n_tokens[seq] = at + 1;
+    kv->n_written[seq] = MAX(kv->n_written[seq], at + 1);
     *pos = at;
     return 0;
 }
@@ -103,7 +175,20 @@ void kv_trim(struct kv *kv, int seq, int n_tokens)
     int keep = CEIL_DIV(n_tokens, KV_PAGE), have = CEIL_DIV(kv->n_tokens[seq], KV_PAGE);
     while (have > keep)
         kv->free_pages[kv->n_free++] = kv->table[seq * kv->max_pages + --have];
+    assert(kv_keeps(kv, seq, n_tokens) == n_tokens);
     kv->n_tokens[seq] = n_tokens;
+    if (n_tokens == 0) kv->n_written[seq] = 0;
+}
+
+int kv_keeps(const struct kv *kv, int seq, int n_tokens)
+{
+    int64_t behind = (int64_t)kv->n_written[seq] - n_tokens;
+    return kv->ring_pages == 0 || behind + kv->n_window <= (int64_t)kv->ring_pages * KV_PAGE ? n_tokens : 0;
+}
+
+size_t kv_used_bytes(const struct kv *kv, int n_pages, int n_seqs)
+{
+    return (size_t)n_pages * kv->page_bytes + (size_t)n_seqs * kv->ring_bytes;
 }
 
 int kv_pages_of(int n_tokens)

@@ -6,7 +6,11 @@
  *                                       row p % KV_PAGE
  *     layer i:     keys of page 0 | page 1 | ... | values of page 0 | page 1 | ...
  *
- * The whole pool is reserved in address space when it is made and becomes memory as it is written.
+ * Layers with a sliding or chunked window keep a ring instead, wherever that is smaller: every sequence
+ * has pages for the window and one batch of its own, and position p lies in page (p / KV_PAGE) % ring_pages
+ * of them.  What has left the ring cannot be gone back to: kv_keeps().
+ *
+ * All of it is reserved in address space when it is made and becomes memory as it is written.
  * The table stays at one address for good. */
 #ifndef KV_H
 #define KV_H
@@ -15,10 +19,11 @@
 #include "hparams.h"
 
 struct kv_params {
-    enum dtype type_k, type_v; /* F16 or F32 */
+    enum dtype type_k, type_v; /* F32, F16, BF16, Q8_0, Q4_0 */
     int n_seqs;
     int n_ctx;                 /* most positions of one sequence */
     int n_pages;               /* of the pool */
+    int n_batch;               /* most positions of a sequence that one step appends */
 };
 
 struct kv {
@@ -28,17 +33,30 @@ struct kv {
     int n_seqs, max_pages, n_pages;
     int32_t *table;            /* [n_seqs, max_pages], owned */
     int32_t *n_tokens;         /* [n_seqs] positions in use */
+    int32_t *n_written;        /* [n_seqs] the most there have been since the sequence was empty */
+    int ring_pages, n_window;  /* of windowed layers; 0: they use the table too */
     int32_t *free_pages;       /* [n_free] a stack */
     int n_free;
     void *memory;
     size_t bytes;              /* of address space */
-    size_t page_bytes;         /* of one page over all layers, keys and values */
+    size_t page_bytes;         /* of one page of the pool over all layers that use it, keys and values */
+    size_t ring_bytes;         /* of one sequence's rings over all layers that have one */
 };
 
-/* Bytes of the pool that kv_init() would reserve; what `plan` prints. */
+/* Bytes that kv_init() would reserve; what `plan` prints. */
 size_t kv_bytes(const struct hparams *h, const struct kv_params *p);
 
-/* REDLINE_SUPPORT for a type that the cache cannot hold. */
+/* What a position costs: bytes over all layers that see the whole context, over those with a window, and
+ * how much of kv_bytes() are rings, which do not grow with the context. */
+struct kv_costs {
+    size_t token_bytes, window_token_bytes, ring_bytes;
+};
+void kv_costs(struct kv_costs *out, const struct hparams *h, const struct kv_params *p);
+
+/* REDLINE_SUPPORT for a type that the cache cannot hold, or whose blocks heads of this size do not fill. */
+int kv_check_types(const struct hparams *h, enum dtype type_k, enum dtype type_v, struct redline_err *err);
+
+/* Refuses what kv_check_types() does. */
 int  kv_init(struct kv *out, const struct hparams *h, const struct kv_params *p, struct backend *b,
              struct redline_err *err);
 void kv_fini(struct kv *kv); /* accepts {0} */
@@ -49,6 +67,13 @@ int kv_append(struct kv *kv, int seq, int32_t *pos, struct redline_err *err);
 
 /* Forgets everything from position n_tokens on; whole pages go back to the pool. */
 void kv_trim(struct kv *kv, int seq, int n_tokens);
+
+/* How many of the first n_tokens positions of a sequence can be kept when the rest is forgotten: all, or
+ * none where a ring has lost some of what the next position sees. */
+int kv_keeps(const struct kv *kv, int seq, int n_tokens);
+
+/* Bytes that hold something at the moment, over all sequences, given the pages of the pool in use. */
+size_t kv_used_bytes(const struct kv *kv, int n_pages, int n_seqs);
 
 /* Pages that hold n_tokens positions. */
 int kv_pages_of(int n_tokens);

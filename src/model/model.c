@@ -5,16 +5,28 @@
 #include "decoder.h"
 #include "mem.h"
 
+static int widest_ffn(const struct hparams *h)
+{
+    bool dense = h->n_experts == 0 || h->n_dense_lead > 0 || h->moe_step != 1;
+    return MAX(MAX(dense ? h->ffn_width : 0, h->n_experts ? h->expert_width : 0), h->shared_width);
+}
+
 static struct step_limits step_limits(const struct hparams *h, const struct model_params *p)
 {
+    struct kv_shape kv = hparams_kv_shape(h);
+    bool latent = h->kv_rank > 0;
     return (struct step_limits){.n_tokens = p->n_ubatch,
                                 .n_outputs = p->n_outputs,
                                 .n_ctx = p->n_ctx,
                                 .width = h->width,
                                 .n_heads = h->n_heads,
-                                .n_kv_heads = h->n_kv_heads,
-                                .d_head = h->d_head,
-                                .ffn_width = h->n_experts ? h->expert_width : h->ffn_width,
+                                .n_kv_heads = kv.n_heads,
+                                .d_k = kv.d_k,
+                                .d_v = kv.d_v,
+                                .q_rank = h->q_rank,
+                                .latent = latent ? h->kv_rank + h->n_rot : 0,
+                                .d_expanded = latent ? h->d_nope + MAX(h->n_rot, h->d_v) : 0,
+                                .ffn_width = widest_ffn(h),
                                 .n_experts = h->n_experts,
                                 .n_experts_used = h->n_experts_used,
                                 .n_vocab = h->n_vocab};
@@ -22,7 +34,7 @@ static struct step_limits step_limits(const struct hparams *h, const struct mode
 
 static struct kv_params kv_params(const struct model_params *p)
 {
-    return (struct kv_params){p->type_k, p->type_v, p->n_seqs, p->n_ctx, model_pages(p)};
+    return (struct kv_params){p->type_k, p->type_v, p->n_seqs, p->n_ctx, model_pages(p), p->n_ubatch};
 }
 
 int model_pages(const struct model_params *p)
@@ -34,17 +46,18 @@ int model_pages(const struct model_params *p)
 static size_t lay_out(struct model_buffers *b, char *p, const struct hparams *h,
                       const struct model_params *params)
 {
-    size_t n_tokens = (size_t)params->n_ubatch;
-    size_t attended = n_tokens * (size_t)h->n_heads * (size_t)h->d_head;
+    size_t n_tokens = (size_t)params->n_ubatch, heads = n_tokens * (size_t)h->n_heads;
+    struct kv_shape kv = hparams_kv_shape(h);
     struct {
         float **field;
         size_t n;
     } block[] = {
         {&b->x, n_tokens * (size_t)h->width},
-        {&b->q, attended},
-        {&b->attended, attended},
-        {&b->hidden, h->n_experts ? 0 : n_tokens * (size_t)h->ffn_width},
-        {&b->logits, (size_t)params->n_outputs * (size_t)h->n_vocab},
+        {&b->q, heads * (size_t)kv.d_k},
+        {&b->attended, heads * (size_t)kv.d_v},
+        {&b->values, kv.shared ? heads * (size_t)h->d_v : 0},
+        {&b->hidden, n_tokens * (size_t)widest_ffn(h)},
+        {&b->logits, h->arch->encoder ? 0 : (size_t)params->n_outputs * (size_t)h->n_vocab},
         {&b->states, n_tokens * (size_t)h->width},
     };
     size_t used = 0;
@@ -64,6 +77,7 @@ void model_sizes(struct model_sizes *out, const struct hparams *h, const struct 
     *out = (struct model_sizes){.kv_bytes = kv_bytes(h, &kv),
                                 .buffer_bytes = lay_out(&unused, NULL, h, p),
                                 .scratch_bytes = ops->scratch_bytes(&limits, bp)};
+    kv_costs(&out->kv, h, &kv);
 }
 
 void model_close(struct model **out)
@@ -72,7 +86,7 @@ void model_close(struct model **out)
     if (!m) return;
     m->backend->ops->release(m->backend, m->memory, m->memory_bytes);
     kv_fini(&m->kv);
-    rope_free(&m->rope);
+    for (size_t i = 0; i < COUNT_OF(m->rope); i++) rope_free(&m->rope[i]);
     weights_free(&m->weights);
     mem_free(m->step.ops);
     mem_free(m->ids);
@@ -80,7 +94,7 @@ void model_close(struct model **out)
     mem_free(m->seq);
     mem_free(m->outputs);
     mem_free(m->states);
-    mem_free(m->cs);
+    for (size_t i = 0; i < COUNT_OF(m->cs); i++) mem_free(m->cs[i]);
     mem_free(m);
     *out = NULL;
 }
@@ -94,17 +108,28 @@ static int make_batch(struct model *m, struct redline_err *err)
     m->seq = mem_new(n, sizeof *m->seq);
     m->outputs = mem_new((size_t)m->params.n_outputs, sizeof *m->outputs);
     m->states = mem_new(n, sizeof *m->states);
-    m->cs = mem_new(cs_bytes, 1);
-    if (!m->step.ops || !m->ids || !m->pos || !m->seq || !m->outputs || !m->states || !m->cs)
+    for (size_t i = 0; i < COUNT_OF(m->cs); i++) m->cs[i] = mem_new(cs_bytes, 1);
+    if (!m->step.ops || !m->ids || !m->pos || !m->seq || !m->outputs || !m->states || !m->cs[0] || !m->cs[1])
         return err_memory(err, cs_bytes, "a batch");
     m->step.batch = (struct step_batch){.ids = m->ids,
                                         .pos = m->pos,
                                         .seq = m->seq,
                                         .page_table = m->kv.table,
                                         .max_pages = m->kv.max_pages,
+                                        .n_kv = m->kv.n_tokens,
                                         .outputs = m->outputs,
                                         .states = m->states,
-                                        .cs = m->cs};
+                                        .cs = {m->cs[0], m->cs[1]}};
+    return 0;
+}
+
+/* Factors for long contexts hold for a model opened with one: the angles of what is cached cannot change. */
+static int make_ropes(struct model *m, struct redline_err *err)
+{
+    const struct weights *w = &m->weights;
+    const float *scaled = m->params.n_ctx > m->h.rope_original_ctx ? w->rope_long : w->rope_short;
+    for (int i = 0; i < 2; i++)
+        TRY(rope_init(&m->rope[i], &m->h, i == 1, w->rope_factors ? w->rope_factors : scaled, err));
     return 0;
 }
 
@@ -114,7 +139,7 @@ static int fill_model(struct model *m, const struct gguf *g, struct redline_err 
     struct kv_params kv = kv_params(&m->params);
     TRY(hparams_read(&m->h, g, err));
     TRY(weights_bind(&m->weights, &m->h, g, m->backend, err));
-    TRY(rope_init(&m->rope, &m->h, m->weights.rope_factors, err));
+    TRY(make_ropes(m, err));
     TRY(kv_init(&m->kv, &m->h, &kv, m->backend, err));
     size_t bytes = lay_out(&unused, NULL, &m->h, &m->params);
     TRY(m->backend->ops->reserve(m->backend, &m->memory, bytes, "activations", err));
@@ -150,10 +175,15 @@ int model_add(struct model *m, int seq, int32_t id, unsigned wanted, struct redl
         return err_set(err, REDLINE_ARG, "the batch is full at %d tokens and %d outputs", b->n_tokens,
                        b->n_outputs);
     int at = b->n_tokens;
+    const struct weight *learned = &m->weights.positions;
+    if (learned->n_mats > 0 && m->kv.n_tokens[seq] >= learned->n_rows)
+        return err_set(err, REDLINE_ARG, "the model has learned %d positions, there is none for the next token",
+                       learned->n_rows);
     TRY(kv_append(&m->kv, seq, &m->pos[at], err));
     m->ids[at] = id;
     m->seq[at] = seq;
-    rope_angles(&m->rope, m->pos[at], m->cs + (size_t)at * (size_t)m->h.n_rot);
+    for (int i = 0; i < (m->h.window == WINDOW_NONE ? 1 : 2); i++)
+        rope_angles(&m->rope[i], m->pos[at], m->cs[i] + (size_t)at * (size_t)m->h.n_rot);
     if (wanted & MODEL_LOGITS) m->outputs[b->n_outputs++] = at;
     if (wanted & MODEL_STATE) m->states[b->n_states++] = at;
     b->n_tokens++;
@@ -177,4 +207,9 @@ int model_run(struct model *m, struct redline_err *err)
 void model_trim(struct model *m, int seq, int n_tokens)
 {
     kv_trim(&m->kv, seq, n_tokens);
+}
+
+int model_keeps(const struct model *m, int seq, int n_tokens)
+{
+    return kv_keeps(&m->kv, seq, n_tokens);
 }

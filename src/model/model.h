@@ -26,8 +26,9 @@ struct model_params {
 
 struct model_buffers { /* device addresses inside one reservation */
     float *x;      /* [T, D] the residual stream */
-    float *q;      /* [T, H d]; then the attention's output lies in `attended` */
-    float *attended; /* [T, H d] */
+    float *q;      /* [T, H d_k] */
+    float *attended; /* [T, H d_v] of the cache */
+    float *values; /* [T, H d_v] of latent attention, behind HEADS */
     float *hidden; /* [T, F] */
     float *logits; /* [n_outputs, V] */
     float *states; /* [T, D] */
@@ -38,19 +39,20 @@ struct model {
     struct model_params params;
     struct backend *backend; /* borrowed */
     struct weights weights;
-    struct rope rope;
+    struct rope rope[2];     /* of full layers, of windowed ones */
     struct kv kv;
     struct model_buffers buffers;
     void *memory;            /* of the buffers */
     size_t memory_bytes;
     struct step step;        /* written for every batch into the same memory */
     int32_t *ids, *pos, *seq, *outputs, *states; /* [n_ubatch], but outputs [n_outputs] */
-    float *cs;               /* [n_ubatch, n_rot] */
+    float *cs[2];            /* [n_ubatch, n_rot] for each of rope */
 };
 
 /* Bytes that a model with these parameters needs beside its weights; nothing is allocated. */
 struct model_sizes {
     size_t kv_bytes;
+    struct kv_costs kv;
     size_t buffer_bytes;  /* activations and logits */
     size_t scratch_bytes; /* of the backend */
 };
@@ -71,7 +73,7 @@ enum {
 };
 
 /* Appends the next token of a sequence to the batch.  REDLINE_ARG: an id outside the vocabulary, a full
- * batch, a full context; REDLINE_BUSY: no KV page. */
+ * batch, a full context, a position that the model has learned nothing of; REDLINE_BUSY: no KV page. */
 int model_add(struct model *m, int seq, int32_t id, unsigned wanted, struct redline_err *err);
 
 /* Runs the batch and empties it.  The rows that were wanted, in the order they were added, are valid
@@ -81,7 +83,10 @@ int model_run(struct model *m, struct redline_err *err);
 /* Empties the batch without running it; its tokens stay counted in their sequences until model_trim(). */
 void model_drop(struct model *m);
 
-/* Forgets what follows the first n_tokens of a sequence (0: all of it). */
+/* Forgets what follows the first n_tokens of a sequence (0: all of it).  Those must be model_keeps(). */
 void model_trim(struct model *m, int seq, int n_tokens);
+
+/* n_tokens, or 0 where the first n_tokens of a sequence cannot be gone back to; see kv_keeps(). */
+int model_keeps(const struct model *m, int seq, int n_tokens);
 
 #endif

@@ -1,5 +1,5 @@
 /* rope.c - frequencies of the rotary embedding (Su et al. 2021), linearly interpolated (Chen et al.
- * 2023) or by parts with YaRN (Peng et al. 2023).
+ * 2023), by parts with YaRN (Peng et al. 2023), or divided by factors of the file (Llama 3, LongRoPE).
  *
  * YaRN: dimensions that turn more than beta_fast times within the original context keep their
  * frequency, those that turn less than beta_slow times are interpolated, with a linear ramp over the
@@ -20,27 +20,64 @@ static double pair_of_turns(const struct hparams *h, double n)
 /* 1 where a pair keeps its frequency, 0 where it is interpolated. */
 static double yarn_keep(const struct hparams *h, int i)
 {
-    double low = fmax(0, floor(pair_of_turns(h, h->yarn_beta_fast)));
-    double high = fmin(h->n_rot - 1, ceil(pair_of_turns(h, h->yarn_beta_slow)));
+    double low = pair_of_turns(h, h->yarn_beta_fast), high = pair_of_turns(h, h->yarn_beta_slow);
+    if (!h->arch->yarn_unrounded) {
+        low = floor(low);
+        high = ceil(high);
+    }
+    low = fmax(0, low);
+    high = fmin(h->n_rot - 1, high);
     double ramp = (i - low) / fmax(0.001, high - low);
     return (1 - fmin(1, fmax(0, ramp))) * h->yarn_ext_factor;
 }
 
-int rope_init(struct rope *out, const struct hparams *h, const float *factors,
+/* YaRN's temperature for a multiplier of its logarithm. */
+static double temperature(const struct hparams *h, double mul)
+{
+    return h->rope_factor <= 1 ? 1 : 1 + 0.1 * mul * log(h->rope_factor);
+}
+
+/* Of cosine and sine.  A file may say how much of the temperature belongs to the scores instead. */
+static double magnitude(const struct hparams *h)
+{
+    if (h->rope_scaling != ROPE_SCALING_YARN || h->yarn_ext_factor == 0) return h->rope_attn_factor;
+    if (h->yarn_mul == 0) return h->rope_attn_factor * temperature(h, 1);
+    bool same = h->arch->keys & KEY_LATENT && h->yarn_mul != 1;
+    return h->rope_attn_factor * temperature(h, same ? h->yarn_mul : 1) / temperature(h, h->yarn_mul);
+}
+
+double rope_score_factor(const struct hparams *h)
+{
+    if (h->rope_scaling != ROPE_SCALING_YARN) return 1;
+    double m = magnitude(h) * temperature(h, h->yarn_mul);
+    return m * m;
+}
+
+/* Pairs that turn with the last kind of position, which text has not. */
+static bool stands_still(const struct hparams *h, int i)
+{
+    const int *s = h->rope_sections;
+    int before = s[0] + s[1] + s[2], all = before + s[3];
+    return all > 0 && i % all >= before;
+}
+
+int rope_init(struct rope *out, const struct hparams *h, bool windowed, const float *factors,
               struct redline_err *err)
 {
+    bool scaled = !(windowed && h->arch->window_rope == WINDOW_ROPE_PLAIN);
+    bool yarn = scaled && h->rope_scaling == ROPE_SCALING_YARN;
+    bool stretched = scaled && (yarn || h->rope_scaling == ROPE_SCALING_LINEAR);
+    double base = windowed ? h->rope_base_window : h->rope_base;
     int n = h->n_rot / 2;
-    *out = (struct rope){.n_pairs = n, .magnitude = h->rope_attn_factor};
+    *out = (struct rope){.n_pairs = n, .magnitude = scaled ? magnitude(h) : 1};
     out->freq = mem_new((size_t)n, sizeof *out->freq);
     if (!out->freq) return err_memory(err, (size_t)n * sizeof *out->freq, "rotary frequencies");
     for (int i = 0; i < n; i++) {
-        double plain = pow(h->rope_base, -2.0 * i / h->n_rot) / (factors ? factors[i] : 1);
-        double keep = h->rope_scaling == ROPE_SCALING_YARN ? yarn_keep(h, i) : 0;
-        double scaled = h->rope_scaling == ROPE_SCALING_NONE ? plain : plain / h->rope_factor;
-        out->freq[i] = scaled * (1 - keep) + plain * keep;
+        double plain = pow(base, -2.0 * i / h->n_rot) / (factors ? factors[i] : 1);
+        double keep = yarn ? yarn_keep(h, i) : 0;
+        out->freq[i] = (stretched ? plain / h->rope_factor : plain) * (1 - keep) + plain * keep;
+        if (stands_still(h, i)) out->freq[i] = 0;
     }
-    if (h->rope_scaling == ROPE_SCALING_YARN && h->yarn_ext_factor != 0)
-        out->magnitude *= 1 + 0.1 * log(h->rope_factor);
     return 0;
 }
 

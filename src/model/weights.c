@@ -1,4 +1,5 @@
-/* weights.c - binding tensors: a table says name, field, shape; one function does the rest. */
+/* weights.c - binding tensors: a table says name, field, shape and who needs it; one function does the rest.
+ * Afterwards tensors that hold several matrices are cut into views. */
 #include "weights.h"
 
 #include <stdio.h>
@@ -6,49 +7,114 @@
 #include "base.h"
 #include "mem.h"
 
-enum dim { ONE, DIM_D, DIM_Q, DIM_KV, DIM_F, DIM_V, DIM_E, DIM_ROT };
+enum dim {
+    ONE, DIM_D, DIM_Q, DIM_K, DIM_V, DIM_QKV, DIM_O, DIM_H, DIM_QNORM, DIM_QNORMS, DIM_KNORM, DIM_KNORMS,
+    DIM_F, DIM_F2, DIM_FE, DIM_FE2, DIM_FS, DIM_VOCAB, DIM_E, DIM_ROT, DIM_ANY,
+    DIM_QRANK, DIM_KVRANK, DIM_QLATENT, DIM_KVLATENT, DIM_KV_B, DIM_NOPE, DIM_VHEAD,
+};
 
 enum form { MATRIX, TABLE, VECTOR, BIAS }; /* struct linear or weight; one read by rows; const float *; bias of a
                                               struct linear */
+
+enum need { /* when a tensor is looked for; those marked MAYBE are used where the file has them */
+    ALWAYS, MAYBE, REFUSED,
+    POSITIONS,                      /* MAYBE, but for families that need them */
+    EMBED_NORM, NORM_BEFORE, NORM_FFN /* MAYBE where parallel parts can share one */, NORM_LATE, NORM_AFTER,
+    NORM_AFTER_SUM, NORM_OUT, NORM_HEADS /* MAYBE where the family says so */,
+    QKV_FUSED, QKV_SPLIT, SINKS,
+    LATENT, LATENT_Q, LATENT_NO_Q, ABSORBED, EXPANDED,
+    DENSE, DENSE_GATED, DENSE_FUSED, DENSE_DOWN, EXPERTS, EXPERTS_FUSED, EXPERTS_SPLIT, EXPERTS_MAYBE, SHARED, SHARED_GATE,
+};
 
 struct binding {
     const char *name; /* behind "blk.N." for a layer's tensor */
     enum form form;
     size_t offset;    /* in struct layer_weights, or in struct weights */
     enum dim cols, rows, mats;
-    enum { REQUIRED, OPTIONAL, DENSE, EXPERTS } when;
+    enum need need;
+    unsigned bias;    /* MAYBE, but for families that have this enum arch_biases; 0: not a bias */
 };
 
 #define LAYER(field) offsetof(struct layer_weights, field)
 static const struct binding layer_table[] = {
-    {"attn_norm.weight", VECTOR, LAYER(attn_norm), DIM_D, ONE, ONE, REQUIRED},
-    {"attn_q.weight", MATRIX, LAYER(wq), DIM_D, DIM_Q, ONE, REQUIRED},
-    {"attn_k.weight", MATRIX, LAYER(wk), DIM_D, DIM_KV, ONE, REQUIRED},
-    {"attn_v.weight", MATRIX, LAYER(wv), DIM_D, DIM_KV, ONE, REQUIRED},
-    {"attn_output.weight", MATRIX, LAYER(wo), DIM_Q, DIM_D, ONE, REQUIRED},
-    {"attn_q.bias", BIAS, LAYER(wq), DIM_Q, ONE, ONE, OPTIONAL},
-    {"attn_k.bias", BIAS, LAYER(wk), DIM_KV, ONE, ONE, OPTIONAL},
-    {"attn_v.bias", BIAS, LAYER(wv), DIM_KV, ONE, ONE, OPTIONAL},
-    {"attn_output.bias", BIAS, LAYER(wo), DIM_D, ONE, ONE, OPTIONAL},
-    {"ffn_norm.weight", VECTOR, LAYER(ffn_norm), DIM_D, ONE, ONE, REQUIRED},
-    {"ffn_gate.weight", MATRIX, LAYER(gate), DIM_D, DIM_F, ONE, DENSE},
-    {"ffn_up.weight", MATRIX, LAYER(up), DIM_D, DIM_F, ONE, DENSE},
-    {"ffn_down.weight", MATRIX, LAYER(down), DIM_F, DIM_D, ONE, DENSE},
-    {"ffn_gate_inp.weight", MATRIX, LAYER(router), DIM_D, DIM_E, ONE, EXPERTS},
-    {"ffn_gate_exps.weight", MATRIX, LAYER(gate), DIM_D, DIM_F, DIM_E, EXPERTS},
-    {"ffn_up_exps.weight", MATRIX, LAYER(up), DIM_D, DIM_F, DIM_E, EXPERTS},
-    {"ffn_down_exps.weight", MATRIX, LAYER(down), DIM_F, DIM_D, DIM_E, EXPERTS},
-    {"ffn_gate.bias", BIAS, LAYER(gate), DIM_F, ONE, ONE, OPTIONAL},
-    {"ffn_up.bias", BIAS, LAYER(up), DIM_F, ONE, ONE, OPTIONAL},
-    {"ffn_down.bias", BIAS, LAYER(down), DIM_D, ONE, ONE, OPTIONAL},
+    {"attn_norm.weight", VECTOR, LAYER(attn_norm.weight), DIM_D, ONE, ONE, NORM_BEFORE, 0},
+    {"attn_norm.bias", VECTOR, LAYER(attn_norm.bias), DIM_D, ONE, ONE, NORM_BEFORE, BIAS_NORM},
+    {"attn_norm_2.weight", VECTOR, LAYER(attn_norm_2.weight), DIM_D, ONE, ONE, MAYBE, 0},
+    {"attn_norm_2.bias", VECTOR, LAYER(attn_norm_2.bias), DIM_D, ONE, ONE, MAYBE, 0},
+    {"attn_qkv.weight", MATRIX, LAYER(wqkv), DIM_D, DIM_QKV, ONE, QKV_FUSED, 0},
+    {"attn_qkv.bias", BIAS, LAYER(wqkv), DIM_QKV, ONE, ONE, QKV_FUSED, BIAS_QKV},
+    {"attn_q.weight", MATRIX, LAYER(wq), DIM_D, DIM_Q, ONE, QKV_SPLIT, 0},
+    {"attn_k.weight", MATRIX, LAYER(wk), DIM_D, DIM_K, ONE, QKV_SPLIT, 0},
+    {"attn_v.weight", MATRIX, LAYER(wv), DIM_D, DIM_V, ONE, QKV_SPLIT, 0},
+    {"attn_q.bias", BIAS, LAYER(wq), DIM_Q, ONE, ONE, QKV_SPLIT, BIAS_QKV},
+    {"attn_k.bias", BIAS, LAYER(wk), DIM_K, ONE, ONE, QKV_SPLIT, BIAS_QKV},
+    {"attn_v.bias", BIAS, LAYER(wv), DIM_V, ONE, ONE, QKV_SPLIT, BIAS_QKV},
+    {"attn_q_norm.weight", VECTOR, LAYER(q_norm.weight), DIM_QNORM, DIM_QNORMS, ONE, NORM_HEADS, 0},
+    {"attn_k_norm.weight", VECTOR, LAYER(k_norm.weight), DIM_KNORM, DIM_KNORMS, ONE, NORM_HEADS, 0},
+    {"attn_q_norm.bias", VECTOR, LAYER(q_norm.bias), DIM_QNORM, DIM_QNORMS, ONE, NORM_HEADS, BIAS_NORM},
+    {"attn_k_norm.bias", VECTOR, LAYER(k_norm.bias), DIM_KNORM, DIM_KNORMS, ONE, NORM_HEADS, BIAS_NORM},
+    {"attn_sinks.weight", VECTOR, LAYER(sinks), DIM_H, ONE, ONE, SINKS, 0},
+    {"attn_output.weight", MATRIX, LAYER(wo), DIM_O, DIM_D, ONE, ALWAYS, 0},
+    {"attn_output.bias", BIAS, LAYER(wo), DIM_D, ONE, ONE, ALWAYS, BIAS_OUT},
+    {"post_attention_norm.weight", VECTOR, LAYER(attn_post.weight), DIM_D, ONE, ONE, NORM_AFTER, 0},
+    {"attn_output_norm.weight", VECTOR, LAYER(attn_out_norm.weight), DIM_D, ONE, ONE, NORM_AFTER_SUM, 0},
+    {"attn_output_norm.bias", VECTOR, LAYER(attn_out_norm.bias), DIM_D, ONE, ONE, NORM_AFTER_SUM, BIAS_NORM},
+
+    {"attn_q_a.weight", MATRIX, LAYER(wq_a), DIM_D, DIM_QRANK, ONE, LATENT_Q, 0},
+    {"attn_q_a_norm.weight", VECTOR, LAYER(q_a_norm.weight), DIM_QRANK, ONE, ONE, LATENT_Q, 0},
+    {"attn_q_b.weight", MATRIX, LAYER(wq_b), DIM_QRANK, DIM_QLATENT, ONE, LATENT_Q, 0},
+    {"attn_q.weight", MATRIX, LAYER(wq_b), DIM_D, DIM_QLATENT, ONE, LATENT_NO_Q, 0},
+    {"attn_kv_a_mqa.weight", MATRIX, LAYER(wkv_a), DIM_D, DIM_KVLATENT, ONE, LATENT, 0},
+    {"attn_kv_a_norm.weight", VECTOR, LAYER(kv_a_norm.weight), DIM_KVRANK, ONE, ONE, LATENT, 0},
+    {"attn_kv_b.weight", MATRIX, LAYER(wkv_b), DIM_KVRANK, DIM_KV_B, ONE, EXPANDED, 0},
+    {"attn_k_b.weight", MATRIX, LAYER(wk_b), DIM_NOPE, DIM_KVRANK, DIM_H, ABSORBED, 0},
+    {"attn_v_b.weight", MATRIX, LAYER(wv_b), DIM_KVRANK, DIM_VHEAD, DIM_H, ABSORBED, 0},
+
+    {"ffn_norm.weight", VECTOR, LAYER(ffn_norm.weight), DIM_D, ONE, ONE, NORM_FFN, 0},
+    {"ffn_norm.bias", VECTOR, LAYER(ffn_norm.bias), DIM_D, ONE, ONE, NORM_FFN, BIAS_NORM},
+    {"post_attention_norm.weight", VECTOR, LAYER(ffn_norm.weight), DIM_D, ONE, ONE, NORM_LATE, 0},
+    {"post_ffw_norm.weight", VECTOR, LAYER(ffn_post.weight), DIM_D, ONE, ONE, NORM_AFTER, 0},
+    {"layer_output_norm.weight", VECTOR, LAYER(layer_norm.weight), DIM_D, ONE, ONE, NORM_AFTER_SUM, 0},
+    {"layer_output_norm.bias", VECTOR, LAYER(layer_norm.bias), DIM_D, ONE, ONE, NORM_AFTER_SUM, BIAS_NORM},
+    {"ffn_gate.weight", MATRIX, LAYER(gate), DIM_D, DIM_F, ONE, DENSE_GATED, 0},
+    {"ffn_gate.bias", BIAS, LAYER(gate), DIM_F, ONE, ONE, DENSE_GATED, BIAS_FFN},
+    {"ffn_up.weight", MATRIX, LAYER(gate_up), DIM_D, DIM_F2, ONE, DENSE_FUSED, 0},
+    {"ffn_up.weight", MATRIX, LAYER(up), DIM_D, DIM_F, ONE, DENSE, 0},
+    {"ffn_up.bias", BIAS, LAYER(up), DIM_F, ONE, ONE, DENSE, BIAS_FFN},
+    {"ffn_down.weight", MATRIX, LAYER(down), DIM_F, DIM_D, ONE, DENSE_DOWN, 0},
+    {"ffn_down.bias", BIAS, LAYER(down), DIM_D, ONE, ONE, DENSE_DOWN, BIAS_FFN},
+    {"ffn_act.scales", VECTOR, 0, DIM_F, ONE, ONE, REFUSED, 0},
+
+    {"ffn_gate_inp.weight", MATRIX, LAYER(router), DIM_D, DIM_E, ONE, EXPERTS, 0},
+    {"ffn_gate_inp.bias", BIAS, LAYER(router), DIM_E, ONE, ONE, EXPERTS, BIAS_EXPERTS},
+    {"exp_probs_b.bias", VECTOR, LAYER(choice_bias), DIM_E, ONE, ONE, EXPERTS_MAYBE, 0},
+    {"ffn_gate_up_exps.weight", MATRIX, LAYER(gate_up), DIM_D, DIM_FE2, DIM_E, EXPERTS_FUSED, 0},
+    {"ffn_gate_exps.weight", MATRIX, LAYER(gate), DIM_D, DIM_FE, DIM_E, EXPERTS_SPLIT, 0},
+    {"ffn_gate_exps.bias", BIAS, LAYER(gate), DIM_FE, DIM_E, ONE, EXPERTS_SPLIT, BIAS_EXPERTS},
+    {"ffn_up_exps.weight", MATRIX, LAYER(up), DIM_D, DIM_FE, DIM_E, EXPERTS_SPLIT, 0},
+    {"ffn_up_exps.bias", BIAS, LAYER(up), DIM_FE, DIM_E, ONE, EXPERTS_SPLIT, BIAS_EXPERTS},
+    {"ffn_down_exps.weight", MATRIX, LAYER(down), DIM_FE, DIM_D, DIM_E, EXPERTS, 0},
+    {"ffn_down_exps.bias", BIAS, LAYER(down), DIM_D, DIM_E, ONE, EXPERTS, BIAS_EXPERTS},
+    {"ffn_gate_inp_shexp.weight", VECTOR, LAYER(shared_share), DIM_D, ONE, ONE, SHARED_GATE, 0},
+    {"ffn_gate_shexp.weight", MATRIX, LAYER(shared_gate), DIM_D, DIM_FS, ONE, SHARED, 0},
+    {"ffn_up_shexp.weight", MATRIX, LAYER(shared_up), DIM_D, DIM_FS, ONE, SHARED, 0},
+    {"ffn_down_shexp.weight", MATRIX, LAYER(shared_down), DIM_FS, DIM_D, ONE, SHARED, 0},
 };
 
 #define MODEL(field) offsetof(struct weights, field)
 static const struct binding model_table[] = {
-    {"token_embd.weight", TABLE, MODEL(embed), DIM_D, DIM_V, ONE, REQUIRED},
-    {"output_norm.weight", VECTOR, MODEL(out_norm), DIM_D, ONE, ONE, REQUIRED},
-    {"output.weight", MATRIX, MODEL(head), DIM_D, DIM_V, ONE, OPTIONAL},
-    {"rope_freqs.weight", VECTOR, MODEL(rope_factors), DIM_ROT, ONE, ONE, OPTIONAL},
+    {"token_embd.weight", TABLE, MODEL(embed), DIM_D, DIM_VOCAB, ONE, ALWAYS, 0},
+    {"position_embd.weight", TABLE, MODEL(positions), DIM_D, DIM_ANY, ONE, POSITIONS, 0},
+    {"token_types.weight", TABLE, MODEL(types), DIM_D, DIM_ANY, ONE, MAYBE, 0},
+    {"token_embd_norm.weight", VECTOR, MODEL(embed_norm.weight), DIM_D, ONE, ONE, EMBED_NORM, 0},
+    {"token_embd_norm.bias", VECTOR, MODEL(embed_norm.bias), DIM_D, ONE, ONE, EMBED_NORM, BIAS_NORM},
+    {"output_norm.weight", VECTOR, MODEL(out_norm.weight), DIM_D, ONE, ONE, NORM_OUT, 0},
+    {"output_norm.bias", VECTOR, MODEL(out_norm.bias), DIM_D, ONE, ONE, NORM_OUT, BIAS_NORM},
+    {"output.weight", MATRIX, MODEL(head), DIM_D, DIM_VOCAB, ONE, MAYBE, 0},
+    {"output.bias", BIAS, MODEL(head), DIM_VOCAB, ONE, ONE, ALWAYS, BIAS_HEAD},
+    {"rope_freqs.weight", VECTOR, MODEL(rope_factors), DIM_ROT, ONE, ONE, MAYBE, 0},
+    {"rope_factors_long.weight", VECTOR, MODEL(rope_long), DIM_ROT, ONE, ONE, MAYBE, 0},
+    {"rope_factors_short.weight", VECTOR, MODEL(rope_short), DIM_ROT, ONE, ONE, MAYBE, 0},
 };
 
 _Static_assert(offsetof(struct linear, w) == 0, "a struct linear can be filled as a struct weight");
@@ -63,17 +129,103 @@ struct binder {
 
 static uint64_t dim_of(const struct hparams *h, enum dim d)
 {
+    const struct arch *arch = h->arch;
+    uint64_t q = (uint64_t)h->n_heads * (uint64_t)h->d_k, k = (uint64_t)h->n_kv_heads * (uint64_t)h->d_k;
+    uint64_t v = (uint64_t)h->n_kv_heads * (uint64_t)h->d_v;
+    bool whole = arch->head_norm == HEADS_WHOLE || arch->head_norm == HEADS_WHOLE_OPTIONAL;
     switch (d) {
-    case ONE: return 1;
+    case ONE: case DIM_ANY: return 1;
     case DIM_D: return (uint64_t)h->width;
-    case DIM_Q: return (uint64_t)h->n_heads * (uint64_t)h->d_head;
-    case DIM_KV: return (uint64_t)h->n_kv_heads * (uint64_t)h->d_head;
-    case DIM_F: return (uint64_t)(h->n_experts ? h->expert_width : h->ffn_width);
-    case DIM_V: return (uint64_t)h->n_vocab;
+    case DIM_Q: case DIM_QLATENT: return q;
+    case DIM_K: return k;
+    case DIM_V: return v;
+    case DIM_QKV: return q + k + v;
+    case DIM_O: return (uint64_t)h->n_heads * (uint64_t)h->d_v;
+    case DIM_H: return (uint64_t)h->n_heads;
+    case DIM_QNORM: return whole ? q : (uint64_t)h->d_k;
+    case DIM_KNORM: return whole ? k : (uint64_t)h->d_k;
+    case DIM_QNORMS: return arch->head_norm == HEADS_OPTIONAL ? (uint64_t)h->n_heads : 1;
+    case DIM_KNORMS: return arch->head_norm == HEADS_OPTIONAL ? (uint64_t)h->n_kv_heads : 1;
+    case DIM_F: return (uint64_t)h->ffn_width;
+    case DIM_F2: return 2 * (uint64_t)h->ffn_width;
+    case DIM_FE: return (uint64_t)h->expert_width;
+    case DIM_FE2: return 2 * (uint64_t)h->expert_width;
+    case DIM_FS: return (uint64_t)h->shared_width;
+    case DIM_VOCAB: return (uint64_t)h->n_vocab;
     case DIM_E: return (uint64_t)h->n_experts;
     case DIM_ROT: return (uint64_t)h->n_rot / 2;
+    case DIM_QRANK: return (uint64_t)h->q_rank;
+    case DIM_KVRANK: return (uint64_t)h->kv_rank;
+    case DIM_KVLATENT: return (uint64_t)h->kv_rank + (uint64_t)h->n_rot;
+    case DIM_KV_B: return (uint64_t)h->n_heads * ((uint64_t)h->d_nope + (uint64_t)h->d_v);
+    case DIM_NOPE: return (uint64_t)h->d_nope;
+    case DIM_VHEAD: return (uint64_t)h->d_v;
     }
     return 0;
+}
+
+static bool has_tensor(const struct binder *bind, int layer, const char *name)
+{
+    char full[96];
+    snprintf(full, sizeof full, "blk.%d.%s", layer, name);
+    return gguf_find_tensor(bind->g, str_of(full)) != NULL;
+}
+
+enum wanted { NO, YES, IF_PRESENT, MUST_NOT };
+
+/* Norms, and what stands outside the layers. */
+static enum wanted wants_norm(const struct hparams *h, enum need need)
+{
+    const struct arch *arch = h->arch;
+    bool before = arch->norms == NORMS_BEFORE || arch->norms == NORMS_AROUND;
+    switch (need) {
+    case POSITIONS: return arch->positions ? YES : IF_PRESENT;
+    case EMBED_NORM: return arch->embed_norm ? YES : NO;
+    case NORM_OUT: return arch->norms == NORMS_AFTER_SUM ? NO : YES;
+    case NORM_BEFORE: return before ? YES : NO;
+    case NORM_FFN:
+        if (!before || arch->ffn_norm_late) return NO;
+        return arch->parallel == PARALLEL_NEVER || arch->parallel == PARALLEL_KEY ? YES : IF_PRESENT;
+    case NORM_LATE: return arch->ffn_norm_late ? YES : NO;
+    case NORM_AFTER: return arch->norms == NORMS_AFTER || arch->norms == NORMS_AROUND ? YES : NO;
+    case NORM_AFTER_SUM: return arch->norms == NORMS_AFTER_SUM ? YES : NO;
+    case NORM_HEADS:
+        if (arch->head_norm == HEADS_NORMED || arch->head_norm == HEADS_WHOLE) return YES;
+        return arch->head_norm == HEADS_OPTIONAL || arch->head_norm == HEADS_WHOLE_OPTIONAL ? IF_PRESENT : NO;
+    default: return NO;
+    }
+}
+
+static enum wanted wants(const struct binder *bind, enum need need, int layer)
+{
+    const struct hparams *h = bind->h;
+    bool latent = h->kv_rank > 0, experts = layer >= 0 && hparams_has_experts(h, layer);
+    bool fused = layer >= 0 && need >= QKV_FUSED &&
+                 has_tensor(bind, layer, need < SINKS ? "attn_qkv.weight" : "ffn_gate_up_exps.weight");
+    switch (need) {
+    case ALWAYS: return YES;
+    case MAYBE: return IF_PRESENT;
+    case REFUSED: return MUST_NOT;
+    case QKV_FUSED: return !latent && fused ? YES : NO;
+    case QKV_SPLIT: return !latent && !fused ? YES : NO;
+    case SINKS: return h->arch->sinks ? YES : NO;
+    case LATENT: return latent ? YES : NO;
+    case LATENT_Q: return latent && h->q_rank > 0 ? YES : NO;
+    case LATENT_NO_Q: return latent && h->q_rank == 0 ? YES : NO;
+    case ABSORBED: return latent && h->absorbed ? YES : NO;
+    case EXPANDED: return latent && !h->absorbed ? YES : NO;
+    case DENSE: return !experts && h->arch->ffn != FFN_FUSED ? YES : NO;
+    case DENSE_GATED: return !experts && h->arch->ffn == FFN_GATED ? YES : NO;
+    case DENSE_FUSED: return !experts && h->arch->ffn == FFN_FUSED ? YES : NO;
+    case DENSE_DOWN: return !experts ? YES : NO;
+    case EXPERTS: return experts ? YES : NO;
+    case EXPERTS_FUSED: return experts && fused ? YES : NO;
+    case EXPERTS_SPLIT: return experts && !fused ? YES : NO;
+    case EXPERTS_MAYBE: return experts ? IF_PRESENT : NO;
+    case SHARED: return experts && h->shared_width > 0 ? YES : NO;
+    case SHARED_GATE: return experts && h->arch->shared_gate ? YES : NO;
+    default: return wants_norm(h, need);
+    }
 }
 
 static int check_shape(const struct binder *bind, const struct binding *row,
@@ -81,8 +233,9 @@ static int check_shape(const struct binder *bind, const struct binding *row,
 {
     const struct hparams *h = bind->h;
     uint64_t want[GGUF_MAX_DIMS] = {dim_of(h, row->cols), dim_of(h, row->rows), dim_of(h, row->mats), 1};
+    if (row->rows == DIM_ANY) want[1] = t->shape[1];
     for (int i = 0; i < GGUF_MAX_DIMS; i++)
-        if (t->shape[i] != want[i])
+        if (t->shape[i] != want[i] || want[i] > INT32_MAX)
             return err_set(bind->err, REDLINE_FORMAT,
                            "tensor '%.*s' has the shape [%llu, %llu, %llu], expected is [%llu, %llu, %llu]",
                            STR_ARG(t->name), (unsigned long long)t->shape[0],
@@ -124,23 +277,58 @@ static int bind_tensor(const struct binder *bind, const struct binding *row,
 static int bind_row(const struct binder *bind, const struct binding *row, int layer, char *base)
 {
     char name[96];
-    bool wanted = row->when == REQUIRED || row->when == OPTIONAL ||
-                  (row->when == EXPERTS) == (bind->h->n_experts > 0);
-    if (!wanted || (row->form == BIAS && bind->h->n_experts > 0 && str_starts(str_of(row->name), STR("ffn"))))
-        return 0;
+    enum wanted wanted = wants(bind, row->need, layer);
+    if (wanted == NO) return 0;
+    if (row->bias && !(bind->h->arch->biases & row->bias)) wanted = IF_PRESENT;
     if (layer < 0)
         snprintf(name, sizeof name, "%s", row->name);
     else
         snprintf(name, sizeof name, "blk.%d.%s", layer, row->name);
     const struct gguf_tensor *t = gguf_find_tensor(bind->g, str_of(name));
+    if (t && wanted == MUST_NOT)
+        return err_set(bind->err, REDLINE_SUPPORT, "the tensor '%s' is not supported", name);
     if (t) return bind_tensor(bind, row, t, base);
-    if (row->when == OPTIONAL) return 0;
+    if (wanted != YES) return 0;
     return err_set(bind->err, REDLINE_FORMAT, "there is no tensor '%s'", name);
+}
+
+/* n_rows rows of each matrix from row `first` on. */
+static struct linear view(const struct linear *all, int first, int n_rows)
+{
+    struct linear part = *all;
+    part.w.n_rows = n_rows;
+    part.w.data = (const char *)all->w.data + (size_t)first * all->w.row_bytes;
+    if (all->bias) part.bias = all->bias + first;
+    return part;
+}
+
+static void cut_views(struct layer_weights *l, const struct hparams *h)
+{
+    int q = h->n_heads * h->d_k, k = h->n_kv_heads * h->d_k, v = h->n_kv_heads * h->d_v;
+    if (l->wqkv.w.n_mats) {
+        l->wq = view(&l->wqkv, 0, q);
+        l->wk = view(&l->wqkv, q, k);
+        l->wv = view(&l->wqkv, q + k, v);
+    }
+    if (l->gate_up.w.n_mats) {
+        int width = l->gate_up.w.n_rows / 2;
+        l->gate = view(&l->gate_up, 0, width);
+        l->up = view(&l->gate_up, width, width);
+    }
+    if (l->wkv_b.w.n_mats) { /* d_nope rows of keys and d_v of values, head after head */
+        struct linear heads = l->wkv_b;
+        heads.w.n_mats = h->n_heads;
+        heads.w.n_rows = h->d_nope + h->d_v;
+        heads.w.mat_bytes = (size_t)heads.w.n_rows * heads.w.row_bytes;
+        l->wk_b = view(&heads, 0, h->d_nope);
+        l->wv_b = view(&heads, h->d_nope, h->d_v);
+    }
 }
 
 static void count_linear(struct weights *w, const struct linear *l, int n_mats)
 {
-    w->token_bytes += (uint64_t)l->w.mat_bytes * (uint64_t)n_mats;
+    if (l->w.n_mats == 0) return;
+    w->token_bytes += (uint64_t)l->w.row_bytes * (uint64_t)l->w.n_rows * (uint64_t)n_mats;
     w->token_ops += 2 * (uint64_t)l->w.n_rows * (uint64_t)l->w.n_cols * (uint64_t)n_mats;
 }
 
@@ -149,14 +337,25 @@ static void count_token(struct weights *w, const struct hparams *h)
 {
     for (int i = 0; i < h->n_layers; i++) {
         const struct layer_weights *l = &w->layers[i];
-        int n = h->n_experts ? h->n_experts_used : 1;
-        const struct linear *once[] = {&l->wq, &l->wk, &l->wv, &l->wo}, *each[] = {&l->gate, &l->up, &l->down};
+        int n = hparams_has_experts(h, i) ? h->n_experts_used : 1;
+        const struct linear *once[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->wq_a, &l->wq_b, &l->wkv_a, &l->router,
+                                       &l->shared_gate, &l->shared_up, &l->shared_down};
+        const struct linear *each[] = {&l->gate, &l->up, &l->down};
         for (size_t k = 0; k < COUNT_OF(once); k++) count_linear(w, once[k], 1);
         for (size_t k = 0; k < COUNT_OF(each); k++) count_linear(w, each[k], n);
-        if (h->n_experts) count_linear(w, &l->router, 1);
+        count_linear(w, &l->wk_b, h->n_heads);
+        count_linear(w, &l->wv_b, h->n_heads);
     }
     w->token_bytes += w->head.w.mat_bytes;
     w->head_ops = 2 * (uint64_t)w->head.w.n_rows * (uint64_t)w->head.w.n_cols;
+}
+
+static int bind_head(const struct binder *bind)
+{
+    struct weights *w = bind->out;
+    if (bind->h->arch->encoder || w->head.w.n_mats > 0) return 0;
+    w->head.w = w->embed; /* the embedding is the head too */
+    return bind->b ? bind->b->ops->place(bind->b, &w->head.w, true, STR("token_embd.weight"), bind->err) : 0;
 }
 
 int weights_bind(struct weights *out, const struct hparams *h, const struct gguf *g,
@@ -171,13 +370,14 @@ int weights_bind(struct weights *out, const struct hparams *h, const struct gguf
         status = err_memory(err, (size_t)h->n_layers * sizeof *out->layers, "the table of layers");
     for (size_t i = 0; !status && i < COUNT_OF(model_table); i++)
         status = bind_row(&bind, &model_table[i], -1, (char *)out);
-    for (int l = 0; !status && l < h->n_layers; l++)
+    for (int l = 0; !status && l < h->n_layers; l++) {
+        uint64_t before = out->bytes;
         for (size_t i = 0; !status && i < COUNT_OF(layer_table); i++)
             status = bind_row(&bind, &layer_table[i], l, (char *)&out->layers[l]);
-    if (!status && out->head.w.n_mats == 0) { /* the embedding is the head too */
-        out->head.w = out->embed;
-        if (b) status = b->ops->place(b, &out->head.w, true, STR("token_embd.weight"), err);
+        out->layers[l].bytes = out->bytes - before;
+        cut_views(&out->layers[l], h);
     }
+    if (!status) status = bind_head(&bind);
     if (status) {
         weights_free(out);
         return status;

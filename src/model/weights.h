@@ -5,20 +5,50 @@
 #include "backend.h"
 #include "hparams.h"
 
+struct vectors { /* weight and bias of a norm; NULL: the file has none */
+    const float *weight, *bias;
+};
+
 struct layer_weights {
-    const float *attn_norm;      /* [D] */
-    struct linear wq, wk, wv;    /* [H d, D], [K d, D], [K d, D] */
-    struct linear wo;            /* [D, H d] */
-    const float *ffn_norm;       /* [D] */
+    struct vectors attn_norm;    /* [D] */
+    struct vectors attn_norm_2;  /* [D]: where present it is the one before attention, attn_norm that
+                                    before the feed-forward part */
+    struct vectors attn_post;    /* [D] */
+    struct vectors attn_out_norm; /* [D] after the sum */
+    struct linear wqkv;          /* the next three in one tensor; they are views of it then */
+    struct linear wq, wk, wv;    /* [H d_k, D], [K d_k, D], [K d_v, D] */
+    struct vectors q_norm, k_norm; /* [d], [H, d] or [H d]: see arch.h */
+    struct linear wo;            /* [D, H d_v] */
+    const float *sinks;          /* [H] */
+
+    struct linear wq_a, wq_b;    /* of latent attention: see struct op_mla */
+    struct linear wkv_a;
+    struct vectors q_a_norm, kv_a_norm; /* [q_rank], [kv_rank] */
+    struct linear wkv_b;         /* [H (d_nope + d_v), kv_rank] */
+    struct linear wk_b, wv_b;    /* [H, kv_rank, d_nope], [H, d_v, kv_rank]; views of wkv_b, then wk_b is
+                                    [H, d_nope, kv_rank] */
+
+    struct vectors ffn_norm;     /* [D] */
+    struct vectors ffn_post;     /* [D] */
+    struct vectors layer_norm;   /* [D] after the sum */
+    struct linear gate_up;       /* the next two in one tensor */
     struct linear gate, up;      /* [F, D], or [E, F, D] */
     struct linear down;          /* [D, F], or [E, D, F] */
     struct linear router;        /* [E, D]; absent in a dense layer */
+    const float *choice_bias;    /* [E] */
+    struct linear shared_gate, shared_up, shared_down; /* [F, D], [F, D], [D, F] */
+    const float *shared_share;   /* [D] */
+    uint64_t bytes;              /* of all of them */
 };
 
 struct weights {
     struct weight embed;         /* [V, D] */
+    struct weight positions;     /* [n_ctx_train, D], or absent */
+    struct weight types;         /* [n, D], or absent */
+    struct vectors embed_norm;   /* [D] */
     const float *rope_factors;   /* [n_rot / 2] divisors of the rotary frequencies, or NULL */
-    const float *out_norm;       /* [D] */
+    const float *rope_long, *rope_short; /* the same for contexts beyond the original one, and within */
+    struct vectors out_norm;     /* [D] */
     struct linear head;          /* [V, D]; the embedding itself where the file has none */
     struct layer_weights *layers; /* [L], owned */
     uint64_t bytes;              /* of all tensors that are used, once each */

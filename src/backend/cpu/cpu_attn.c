@@ -41,8 +41,8 @@ static int most_queries(const struct step_limits *l)
 
 size_t cpu_attn_member_floats(const struct step_limits *l)
 {
-    size_t n = (size_t)most_queries(l), d = (size_t)l->d_head;
-    return ROUND_UP(n * (d + KV_PAGE + 2 * (2 + d)), 16);
+    size_t n = (size_t)most_queries(l);
+    return ROUND_UP(n * ((size_t)l->d_k + KV_PAGE + 2 * (2 + (size_t)l->d_v)), 16);
 }
 
 /* Pieces are shared out only for fewer than two items per thread, see cpu_op_attend. */
@@ -50,20 +50,20 @@ size_t cpu_attn_partial_floats(const struct step_limits *l, int n_threads)
 {
     size_t n_pieces = (size_t)CEIL_DIV(l->n_ctx, ATTN_PIECE);
     size_t n_queries = (size_t)(2 * n_threads) * (size_t)most_queries(l);
-    return n_pieces > 1 ? n_queries * n_pieces * (2 + (size_t)l->d_head) : 0;
+    return n_pieces > 1 ? n_queries * n_pieces * (2 + (size_t)l->d_v) : 0;
 }
 
 static struct work make_work(const struct cpu_member *m, const struct op_attend *op)
 {
     const struct step_limits *l = &m->b->limits;
-    size_t n = (size_t)most_queries(l), d = (size_t)l->d_head;
+    size_t n = (size_t)most_queries(l), d_v = (size_t)l->d_v;
     float *p = m->b->scratch.attn + (size_t)m->id * m->b->scratch.attn_floats;
     struct work w = {.member = m, .op = op, .n_share = op->n_heads / op->kv.n_heads, .q = p};
-    w.scores = (p += n * d);
+    w.scores = (p += n * (size_t)l->d_k);
     w.running.m = (p += n * KV_PAGE);
     w.running.l = (p += n);
     w.running.o = (p += n);
-    w.piece.m = (p += n * d);
+    w.piece.m = (p += n * d_v);
     w.piece.l = (p += n);
     w.piece.o = (p += n);
     return w;
@@ -78,18 +78,67 @@ static void state_reset(const struct state *s, int n, int d)
     memset(s->o, 0, (size_t)n * (size_t)d * sizeof(float));
 }
 
-/* n_kv positions of one page into the states of queries [first, first + n). */
-static void attend_page(const struct work *w, const struct state *s, int first, int n, const char *k,
-                        size_t k_row, const char *v, size_t v_row, int n_kv)
+/* What a token at `pos` sees: positions [from, to) of its sequence, which has n_kv. */
+struct sight {
+    int from, to;
+};
+
+static struct sight sight_of(const struct op_attend *op, int pos, int n_kv)
+{
+    struct sight s = {0, op->causal ? pos + 1 : n_kv};
+    switch (op->window) {
+    case WINDOW_NONE: break;
+    case WINDOW_SLIDING: s.from = MAX(0, pos + 1 - op->n_window); break;
+    case WINDOW_CHUNKED: s.from = pos / op->n_window * op->n_window; break;
+    case WINDOW_SYMMETRIC:
+        s.from = MAX(0, pos - op->n_window / 2);
+        s.to = MIN(s.to, pos + op->n_window / 2 + 1);
+        break;
+    }
+    return s;
+}
+
+/* How much a score falls per position of distance, for query head h (Press et al. 2022): powers of
+ * 2^(-alibi / n) with n the largest power of two within H, and between those for the heads beyond n. */
+static float slope_of(const struct op_attend *op, int h)
+{
+    int n = 1;
+    while (2 * n <= op->n_heads) n *= 2;
+    return h < n ? powf(2, -op->alibi * (float)(h + 1) / (float)n)
+                 : powf(2, -op->alibi * (float)(2 * (h - n) + 1) / (float)(2 * n));
+}
+
+/* Scores of the query of head h at `pos` against positions from `at` on, before the softmax. */
+static void shape_scores(const struct work *w, float *row, int n_kv, int h, int pos, int at)
+{
+    const struct kern_ops *kern = w->member->kern;
+    kern->scale(row, w->op->scale, (size_t)n_kv);
+    if (w->op->softcap > 0) kern->softcap(row, w->op->softcap, (size_t)n_kv);
+    if (w->op->alibi == 0) return;
+    float slope = slope_of(w->op, h);
+    for (int j = 0; j < n_kv; j++) row[j] -= slope * fabsf((float)(pos - at - j));
+}
+
+struct span { /* consecutive positions of one page, of one KV head */
+    const char *k, *v;
+    int at, n_kv;
+    int head;
+};
+
+/* A span into the states of queries [first, first + n), the first of them of token t. */
+static void attend_span(const struct work *w, const struct state *s, int first, int n, int t,
+                        const struct span *span)
 {
     const struct kern_ops *kern = w->member->kern;
     const struct kv_layer *kv = &w->op->kv;
     float *o = s->o + (size_t)first * (size_t)kv->d_v;
-    kern->kv_dot[kv->type_k](w->scores, w->q + (size_t)first * (size_t)kv->d_k, (size_t)kv->d_k, n, k,
-                             k_row, n_kv, kv->d_k);
+    int n_kv = span->n_kv;
+    kern->kv_dot[kv->type_k](w->scores, w->q + (size_t)first * (size_t)kv->d_k, (size_t)kv->d_k, n, span->k,
+                             kv->k_row_bytes, n_kv, kv->d_k);
     for (int i = 0; i < n; i++) {
         float *row = w->scores + (size_t)i * (size_t)n_kv;
-        kern->scale(row, w->op->scale, (size_t)n_kv);
+        shape_scores(w, row, n_kv, span->head * w->n_share + i % w->n_share,
+                     w->member->batch->pos[t + i / w->n_share], span->at);
         float before = s->m[first + i], top = kern->max(row, (size_t)n_kv);
         if (top > before) {
             float shrink = expf(before - top); /* 0 at the first page */
@@ -99,7 +148,34 @@ static void attend_page(const struct work *w, const struct state *s, int first, 
         }
         s->l[first + i] += kern->exp_sum(row, s->m[first + i], (size_t)n_kv);
     }
-    kern->kv_sum[kv->type_v](o, (size_t)kv->d_v, w->scores, n, v, v_row, n_kv, kv->d_v);
+    kern->kv_sum[kv->type_v](o, (size_t)kv->d_v, w->scores, n, span->v, kv->v_row_bytes, n_kv, kv->d_v);
+}
+
+/* Positions [from, to) of the page that begins at position `at`. */
+static struct span span_of(const struct work *w, int t, int head, int at, int from, int to)
+{
+    const struct step_batch *batch = w->member->batch;
+    const struct kv_layer *kv = &w->op->kv;
+    int seq = batch->seq[t], nth = at / KV_PAGE;
+    size_t page = kv->ring_pages
+                      ? (size_t)(seq * kv->ring_pages + nth % kv->ring_pages)
+                      : (size_t)batch->page_table[(size_t)seq * (size_t)batch->max_pages + (size_t)nth];
+    size_t row = (size_t)head * KV_PAGE + (size_t)(from - at);
+    return (struct span){kv->k + page * kv->k_page_bytes + row * kv->k_row_bytes,
+                         kv->v + page * kv->v_page_bytes + row * kv->v_row_bytes, from, to - from, head};
+}
+
+/* Of all tokens of a group: what the first and the last see, the union and what every one does. */
+struct group_sight {
+    struct sight any, all;
+};
+
+static struct group_sight group_sight_of(const struct work *w, const struct group *g)
+{
+    const struct step_batch *batch = w->member->batch;
+    int n_kv = batch->n_kv[batch->seq[g->token]], pos = batch->pos[g->token];
+    struct sight first = sight_of(w->op, pos, n_kv), last = sight_of(w->op, pos + g->n_tokens - 1, n_kv);
+    return (struct group_sight){{first.from, last.to}, {last.from, first.to}};
 }
 
 /* The piece that starts at position `start`, for all queries of a group, into fresh states. */
@@ -107,26 +183,22 @@ static void attend_piece(const struct work *w, const struct group *g, int head, 
                          const struct state *s)
 {
     const struct step_batch *batch = w->member->batch;
-    const struct kv_layer *kv = &w->op->kv;
-    size_t k_row = dtype_row_bytes(dtype_info(kv->type_k), (uint64_t)kv->d_k);
-    size_t v_row = dtype_row_bytes(dtype_info(kv->type_v), (uint64_t)kv->d_v);
-    const int32_t *table = batch->page_table + (size_t)batch->seq[g->token] * (size_t)batch->max_pages;
-    int first_pos = batch->pos[g->token], last_pos = first_pos + g->n_tokens - 1;
-    int end = MIN(start + ATTN_PIECE, last_pos + 1);
+    struct group_sight seen = group_sight_of(w, g);
+    int end = MIN(start + ATTN_PIECE, seen.any.to), n_kv = batch->n_kv[batch->seq[g->token]];
 
-    state_reset(s, g->n_tokens * w->n_share, kv->d_v);
-    for (int at = start; at < end; at += KV_PAGE) {
-        size_t page = (size_t)table[at / KV_PAGE];
-        const char *k = kv->k + page * kv->k_page_bytes + (size_t)head * KV_PAGE * k_row;
-        const char *v = kv->v + page * kv->v_page_bytes + (size_t)head * KV_PAGE * v_row;
-        if (first_pos + 1 >= at + KV_PAGE) { /* every query sees all of it */
-            attend_page(w, s, 0, g->n_tokens * w->n_share, k, k_row, v, v_row, KV_PAGE);
+    state_reset(s, g->n_tokens * w->n_share, w->op->kv.d_v);
+    for (int at = MAX(start, seen.any.from / KV_PAGE * KV_PAGE); at < end; at += KV_PAGE) {
+        if (seen.all.from <= at && seen.all.to >= at + KV_PAGE) { /* every query sees all of it */
+            struct span span = span_of(w, g->token, head, at, at, at + KV_PAGE);
+            attend_span(w, s, 0, g->n_tokens * w->n_share, g->token, &span);
             continue;
         }
         for (int i = 0; i < g->n_tokens; i++) {
-            int n_kv = MIN(KV_PAGE, first_pos + i + 1 - at);
-            if (n_kv > 0)
-                attend_page(w, s, i * w->n_share, w->n_share, k, k_row, v, v_row, n_kv);
+            struct sight own = sight_of(w->op, batch->pos[g->token] + i, n_kv);
+            int from = MAX(at, own.from), to = MIN(at + KV_PAGE, own.to);
+            if (from >= to) continue;
+            struct span span = span_of(w, g->token, head, at, from, to);
+            attend_span(w, s, i * w->n_share, w->n_share, g->token + i, &span);
         }
     }
 }
@@ -138,6 +210,16 @@ static void load_queries(const struct work *w, const struct group *g, int head)
         memcpy(w->q + (size_t)i * n,
                w->op->q + (size_t)(g->token + i) * (size_t)w->op->n_heads * d + (size_t)head * n,
                n * sizeof(float));
+}
+
+/* The state before the first piece: a sink is a score without a value. */
+static void start_state(const struct work *w, const struct state *s, int n, int head)
+{
+    state_reset(s, n, w->op->kv.d_v);
+    for (int i = 0; i < n && w->op->sinks; i++) {
+        s->m[i] = w->op->sinks[head * w->n_share + i % w->n_share];
+        s->l[i] = 1;
+    }
 }
 
 /* (m, l, o) of the next piece into the running state of one query. */
@@ -169,10 +251,10 @@ static void attend_whole(const struct work *w, const struct group *g, int head)
 {
     struct state to = w->running;
     int n = g->n_tokens * w->n_share, d = w->op->kv.d_v;
-    int last_pos = w->member->batch->pos[g->token] + g->n_tokens - 1;
+    struct sight seen = group_sight_of(w, g).any;
     load_queries(w, g, head);
-    state_reset(&to, n, d);
-    for (int start = 0; start <= last_pos; start += ATTN_PIECE) {
+    start_state(w, &to, n, head);
+    for (int start = seen.from / ATTN_PIECE * ATTN_PIECE; start < seen.to; start += ATTN_PIECE) {
         attend_piece(w, g, head, start, &w->piece);
         for (int i = 0; i < n; i++)
             merge(w->member->kern, &to, i, w->piece.m[i], w->piece.l[i],
@@ -198,7 +280,7 @@ static int count_groups(const struct step_batch *batch, int *longest)
     *longest = 0;
     for (int t = 0; t < batch->n_tokens;) {
         struct group g = group_at(batch, t);
-        *longest = MAX(*longest, batch->pos[t] + g.n_tokens);
+        *longest = MAX(*longest, batch->n_kv[batch->seq[t]]);
         t += g.n_tokens;
         n++;
     }
@@ -239,7 +321,7 @@ static void attend_in_pieces(const struct work *w, int n_items, int n_pieces)
         struct group g = nth_group(m->batch, (int)item / n_kv_heads);
         struct state to = w->running;
         int n = g.n_tokens * w->n_share;
-        state_reset(&to, n, d);
+        start_state(w, &to, n, (int)item % n_kv_heads);
         for (int piece = 0; piece < n_pieces; piece++)
             for (int i = 0; i < n; i++) {
                 const float *from = partial + ((size_t)item * (size_t)n_pieces + (size_t)piece) *

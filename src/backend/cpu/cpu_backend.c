@@ -78,30 +78,38 @@ static int cpu_place(struct backend *base, struct weight *w, bool whole, struct 
     return 0;
 }
 
+/* Bytes of the widest row as 8-bit activations. */
+static size_t act_bytes(const struct step_limits *l)
+{
+    size_t heads = (size_t)l->n_heads * (size_t)MAX(MAX(l->d_k, l->d_v), l->d_expanded);
+    size_t widest = MAX(MAX(heads, (size_t)l->width), MAX((size_t)l->ffn_width, (size_t)MAX(l->q_rank, l->latent)));
+    return CEIL_DIV(widest, 256) * sizeof(struct act_q8);
+}
+
 /* Lays the scratch memory out from address p (NULL only to measure) and returns its size.  Every block
  * starts on a cache line. */
 static size_t lay_out(struct cpu_scratch *s, char *p, const struct step_limits *l, int n_threads)
 {
-    size_t n_tokens = (size_t)MAX(l->n_tokens, l->n_outputs);
-    size_t n_rows = n_tokens * (size_t)MAX(1, l->n_experts_used);
-    size_t attended = (size_t)l->n_heads * (size_t)l->d_head, width = (size_t)l->width;
-    size_t widest = MAX(MAX(attended, width), (size_t)l->ffn_width);
-    size_t act = CEIL_DIV(widest, 256) * sizeof(struct act_q8);
-    size_t kv = (size_t)l->n_kv_heads * (size_t)l->d_head, used = (size_t)l->n_experts_used;
+    size_t n_tokens = (size_t)MAX(l->n_tokens, l->n_outputs), n_heads = (size_t)l->n_heads;
+    size_t used = (size_t)l->n_experts_used, n_rows = n_tokens * MAX(1, used), width = (size_t)l->width;
+    size_t kv_heads = (size_t)l->n_kv_heads, act = act_bytes(l);
 
     s->attn_floats = cpu_attn_member_floats(l);
     struct {
         void *field; /* a pointer of s */
         size_t bytes;
     } block[] = {
-        {&s->norm, n_tokens * width * sizeof(float)},
-        {&s->q8, n_rows * act},
+        {&s->norm, n_tokens * MAX(width, (size_t)l->q_rank) * sizeof(float)},
+        {&s->q8, MAX(n_rows, l->latent ? n_tokens * n_heads : 0) * act},
         {&s->rows, n_rows * width * sizeof(float)},
-        {&s->k, n_tokens * kv * sizeof(float)},
-        {&s->v, n_tokens * kv * sizeof(float)},
+        {&s->k, n_tokens * kv_heads * (size_t)l->d_k * sizeof(float)},
+        {&s->v, n_tokens * kv_heads * (size_t)l->d_v * sizeof(float)},
+        {&s->q_latent, n_tokens * (size_t)l->q_rank * sizeof(float)},
+        {&s->kv_latent, n_tokens * (size_t)l->latent * sizeof(float)},
+        {&s->expanded, l->latent ? n_tokens * n_heads * (size_t)l->d_expanded * sizeof(float) : 0},
         {&s->up, n_rows * (size_t)l->ffn_width * sizeof(float)},
         {&s->hidden, used ? n_rows * (size_t)l->ffn_width * sizeof(float) : 0},
-        {&s->router, n_tokens * (size_t)l->n_experts * sizeof(float)},
+        {&s->router, n_tokens * (size_t)MAX(1, l->n_experts) * sizeof(float)},
         {&s->chosen, n_tokens * used * sizeof(int32_t)},
         {&s->share, n_tokens * used * sizeof(float)},
         {&s->slot_of, n_tokens * used * sizeof(int32_t)},
@@ -137,8 +145,7 @@ static int cpu_prepare_scratch(struct backend *base, const struct step_limits *l
     b->scratch_memory = memory;
     b->scratch_bytes = bytes;
     b->limits = *l;
-    size_t widest = (size_t)MAX(MAX(l->n_heads * l->d_head, l->width), l->ffn_width);
-    b->act_bytes = CEIL_DIV(widest, 256) * sizeof(struct act_q8);
+    b->act_bytes = act_bytes(l);
     lay_out(&b->scratch, memory, l, b->n_threads);
     return 0;
 }
@@ -148,6 +155,8 @@ static void run_op(const struct cpu_member *m, const struct op *op)
     switch (op->kind) {
     case OP_EMBED: cpu_op_embed(m, &op->embed); break;
     case OP_QKV: cpu_op_qkv(m, &op->qkv); break;
+    case OP_MLA: cpu_op_mla(m, &op->mla); break;
+    case OP_HEADS: cpu_op_heads(m, &op->heads); break;
     case OP_ATTEND: cpu_op_attend(m, &op->attend); break;
     case OP_PROJECT: cpu_op_project(m, &op->project); break;
     case OP_GLU: cpu_op_glu(m, &op->glu); break;

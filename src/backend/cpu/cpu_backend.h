@@ -18,13 +18,16 @@ enum {
 };
 
 struct cpu_scratch {
-    float *norm;          /* [T, D] normed rows */
-    struct act_q8 *q8;    /* [T or T * used, blocks] rows as 8-bit activations */
+    float *norm;          /* [T, D or q_rank] normed rows */
+    struct act_q8 *q8;    /* [T, T * used or T * H, blocks] rows as 8-bit activations */
     float *rows;          /* [n, D or F] gathered or intermediate rows of head and MoE */
     float *k, *v;         /* [T, K d] before they go to the cache */
+    float *q_latent;      /* [T, q_rank] */
+    float *kv_latent;     /* [T, kv_rank + n_rot] */
+    float *expanded;      /* [T, H (d_nope + n_rot)] queries before absorption */
     float *up;            /* [T * used, F] */
     float *hidden;        /* [T * used, F] of MoE */
-    float *router;        /* [T, E] */
+    float *router;        /* [T, E]; [T] shares of the shared expert */
     int32_t *chosen;      /* [T, used] experts by falling probability */
     float *share;         /* [T, used] their weights */
     int32_t *slot_of;     /* [T, used] row in expert order */
@@ -79,17 +82,37 @@ bool cpu_wants_q8(const struct cpu_backend *b, const struct weight *w);
  * bias is added.  x->n_tokens may be 0. */
 void cpu_mm(const struct cpu_member *m, const struct linear *w, int mat, const struct cpu_rows *x,
             int first, int last, float *y, size_t y_stride);
-/* The members together: norm (when norm is not NULL) and quantise n_tokens rows of n floats; ends with
- * a barrier.  rows[i] is row i of x, or row index[i] when index is not NULL. */
-struct cpu_rows cpu_prepare(const struct cpu_member *m, const float *x, const int32_t *index,
-                            int n_tokens, int n, const float *norm, float eps, bool q8);
+/* Rows to prepare: row i is x + (index ? index[i] : i) * stride, n floats. */
+struct cpu_source {
+    const float *x;
+    const int32_t *index;
+    size_t stride;
+    int n_rows, n;
+};
+/* The members together: norm and quantise rows; ends with a barrier. */
+struct cpu_rows cpu_prepare(const struct cpu_member *m, const struct cpu_source *from, const struct norm *norm,
+                            bool q8);
+/* y = norm of x; y may be x. */
+void cpu_norm_row(const struct kern_ops *kern, const struct norm *norm, float *y, const float *x, size_t n);
+/* The kernel of an activation. */
+enum kern_act cpu_act(enum activation act);
 /* A number of rows per work item, a multiple of grain, that gives every member several. */
 int cpu_chunk(const struct cpu_member *m, int n_rows, int grain);
 
-/* cpu_ops.c, cpu_attn.c, cpu_moe.c: one function per operation; none ends with a barrier, the caller
+/* Address of position batch->pos[t] of head h in a layer's key or value pages. */
+char *cpu_kv_slot(const struct cpu_member *m, const struct kv_layer *kv, char *pages, size_t page_bytes,
+                  size_t row_bytes, int t, int h);
+/* One head, rotated in place as token t's position says. */
+void cpu_rotate(const struct cpu_member *m, const struct rotary *rope, float *head, int t);
+/* What queries of token t are scaled by; see struct op_qkv. */
+float cpu_temperature(const struct cpu_member *m, float scale, float offset, int length, int t);
+
+/* cpu_ops.c, cpu_qkv.c, cpu_mla.c, cpu_attn.c, cpu_moe.c: one function per operation; none ends with a barrier, the caller
  * puts one after each. */
 void cpu_op_embed(const struct cpu_member *m, const struct op_embed *op);
 void cpu_op_qkv(const struct cpu_member *m, const struct op_qkv *op);
+void cpu_op_mla(const struct cpu_member *m, const struct op_mla *op);
+void cpu_op_heads(const struct cpu_member *m, const struct op_heads *op);
 void cpu_op_attend(const struct cpu_member *m, const struct op_attend *op);
 void cpu_op_project(const struct cpu_member *m, const struct op_project *op);
 void cpu_op_glu(const struct cpu_member *m, const struct op_glu *op);

@@ -22,27 +22,42 @@ int cpu_chunk(const struct cpu_member *m, int n_rows, int grain)
     return MAX(grain, ROUND_UP(share, grain));
 }
 
-struct cpu_rows cpu_prepare(const struct cpu_member *m, const float *x, const int32_t *index,
-                            int n_tokens, int n, const float *norm, float eps, bool q8)
+void cpu_norm_row(const struct kern_ops *kern, const struct norm *norm, float *y, const float *x, size_t n)
+{
+    switch (norm->kind) {
+    case NORM_NONE:
+        if (y != x) memcpy(y, x, n * sizeof *y);
+        break;
+    case NORM_RMS:
+        kern->rms_norm(y, x, norm->weight, n, norm->eps);
+        if (norm->bias) kern->add(y, norm->bias, n);
+        break;
+    case NORM_LAYER: kern->layer_norm(y, x, norm->weight, norm->bias, n, norm->eps); break;
+    }
+}
+
+struct cpu_rows cpu_prepare(const struct cpu_member *m, const struct cpu_source *from, const struct norm *norm,
+                            bool q8)
 {
     const struct cpu_scratch *s = &m->b->scratch;
-    struct cpu_rows rows = {.f32 = norm ? s->norm : x,
-                            .f32_stride = (size_t)n,
+    size_t n = (size_t)from->n;
+    bool copied = from->index || (norm && norm->kind != NORM_NONE);
+    struct cpu_rows rows = {.f32 = copied ? s->norm : from->x,
+                            .f32_stride = copied ? n : from->stride,
                             .q8 = q8 ? s->q8 : NULL,
                             .q8_stride = m->b->act_bytes,
-                            .n_tokens = n_tokens};
+                            .n_tokens = from->n_rows};
     int64_t first, last;
-    team_range(m->team, m->id, n_tokens, 1, &first, &last);
+    team_range(m->team, m->id, from->n_rows, 1, &first, &last);
     for (int64_t i = first; i < last; i++) {
-        const float *row = x + (size_t)(index ? index[i] : i) * (size_t)n;
-        if (norm) {
-            float *normed = s->norm + (size_t)i * (size_t)n;
-            m->kern->rms_norm(normed, row, norm, (size_t)n, eps);
+        const float *row = from->x + (size_t)(from->index ? from->index[i] : i) * from->stride;
+        if (copied) {
+            static const struct norm none = {.kind = NORM_NONE};
+            float *normed = s->norm + (size_t)i * n;
+            cpu_norm_row(m->kern, norm ? norm : &none, normed, row, n);
             row = normed;
         }
-        if (q8)
-            m->kern->quant_act((struct act_q8 *)((char *)s->q8 + (size_t)i * rows.q8_stride), row,
-                               (size_t)n);
+        if (q8) m->kern->quant_act((struct act_q8 *)((char *)s->q8 + (size_t)i * rows.q8_stride), row, n);
     }
     team_barrier(m->team, m->id);
     return rows;

@@ -10,27 +10,99 @@
 #include "cpu_backend.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base.h"
 
-/* The n_used most probable experts of one token, the lower number first among equals. */
+static float sigmoid(float x)
+{
+    return 1 / (1 + expf(-x));
+}
+
+/* Shares of all experts from their scores, in place. */
+static void share_out(const struct op_moe *op, float *score, const struct kern_ops *kern)
+{
+    size_t n = (size_t)op->router.w.n_rows;
+    switch (op->gating) {
+    case MOE_SOFTMAX: kern->scale(score, 1 / kern->exp_sum(score, kern->max(score, n), n), n); break;
+    case MOE_SIGMOID:
+        for (size_t e = 0; e < n; e++) score[e] = sigmoid(score[e]);
+        break;
+    case MOE_SOFTMAX_CHOSEN: break;
+    }
+}
+
+/* The largest value among [first, last) that is not yet taken, the lower number first among equals; -1 when
+ * none is a number. */
+static int best_of(const float *value, const float *bias, int first, int last, const int32_t *taken, int n_taken)
+{
+    int best = -1;
+    float most = 0;
+    for (int e = first; e < last; e++) {
+        float v = value[e] + (bias ? bias[e] : 0);
+        bool free = true;
+        for (int i = 0; i < n_taken; i++) free = free && taken[i] != e;
+        if (free && (best < 0 ? v == v : v > most)) {
+            best = e;
+            most = v;
+        }
+    }
+    return best;
+}
+
+/* What a group of experts is worth: its best expert where shares are a softmax (V2), the sum of its two best
+ * where each is a sigmoid (V3). */
+static float group_worth(const struct op_moe *op, const float *share, int group, int size)
+{
+    int32_t taken[2];
+    float worth = 0;
+    for (int i = 0; i < (op->gating == MOE_SIGMOID ? 2 : 1) && i < size; i++) {
+        int best = best_of(share, op->choice_bias, group * size, (group + 1) * size, taken, i);
+        if (best < 0) return -INFINITY;
+        taken[i] = best;
+        worth += share[best] + (op->choice_bias ? op->choice_bias[best] : 0);
+    }
+    return worth;
+}
+
+/* Whether the group is among the n_groups_used best, the lower number first among equals. */
+static bool group_counts(const struct op_moe *op, const float *share, int group)
+{
+    int size = op->router.w.n_rows / op->n_groups, n_better = 0;
+    float own = group_worth(op, share, group, size);
+    for (int g = 0; g < op->n_groups; g++) {
+        float other = group_worth(op, share, g, size);
+        n_better += other > own || (other == own && g < group);
+    }
+    return n_better < op->n_groups_used;
+}
+
+/* The n_used best experts of one token. */
 static void choose(const struct op_moe *op, float *score, const struct kern_ops *kern,
                    int32_t *chosen, float *share)
 {
-    size_t n = (size_t)op->router.n_rows;
-    float total = kern->exp_sum(score, kern->max(score, n), n), used = 0;
+    int n = op->router.w.n_rows, n_groups = MAX(1, op->n_groups), size = n / n_groups;
+    share_out(op, score, kern);
     for (int i = 0; i < op->n_used; i++) {
         int best = -1;
-        for (int e = 0; e < (int)n; e++)
-            if (score[e] >= 0 && (best < 0 || score[e] > score[best])) best = e;
-        if (best < 0) best = i; /* scores that are not numbers */
-        chosen[i] = best;
-        share[i] = score[best] / total;
-        used += share[i];
-        score[best] = -1;
+        for (int g = 0; g < n_groups; g++) {
+            if (n_groups > 1 && !group_counts(op, score, g)) continue;
+            int e = best_of(score, op->choice_bias, g * size, (g + 1) * size, chosen, i);
+            if (e >= 0 && (best < 0 || score[e] + (op->choice_bias ? op->choice_bias[e] : 0) >
+                                           score[best] + (op->choice_bias ? op->choice_bias[best] : 0)))
+                best = e;
+        }
+        chosen[i] = best < 0 ? i : best; /* scores that are not numbers */
+        share[i] = score[chosen[i]];
     }
+    size_t n_used = (size_t)op->n_used;
+    if (op->gating == MOE_SOFTMAX_CHOSEN)
+        kern->scale(share, 1 / kern->exp_sum(share, kern->max(share, n_used), n_used), n_used);
+    float sum = 0;
+    for (size_t i = 0; i < n_used; i++) sum += share[i];
     if (op->renormalize)
-        for (int i = 0; i < op->n_used; i++) share[i] /= used;
+        for (size_t i = 0; i < n_used; i++) share[i] /= sum;
+    if (op->share_scale != 1) kern->scale(share, op->share_scale, n_used);
 }
 
 /* expert_first, slot_of and token_of from chosen; one member does it for all. */
@@ -51,11 +123,10 @@ static void sort_by_expert(const struct cpu_scratch *s, int n_rows, int n_expert
 static void route(const struct cpu_member *m, const struct op_moe *op, const struct cpu_rows *x)
 {
     const struct cpu_scratch *s = &m->b->scratch;
-    struct linear router = {.w = op->router};
-    int n_experts = op->router.n_rows, n_tokens = m->batch->n_tokens, n_used = op->n_used;
+    int n_experts = op->router.w.n_rows, n_tokens = m->batch->n_tokens, n_used = op->n_used;
     int64_t first, last;
     team_range(m->team, m->id, n_experts, 1, &first, &last);
-    cpu_mm(m, &router, 0, x, (int)first, (int)last, s->router, (size_t)n_experts);
+    cpu_mm(m, &op->router, 0, x, (int)first, (int)last, s->router, (size_t)n_experts);
     team_barrier(m->team, m->id);
 
     team_range(m->team, m->id, n_tokens, 1, &first, &last);
@@ -81,7 +152,7 @@ static void experts_up(const struct cpu_member *m, const struct op_moe *op, cons
 {
     const struct cpu_scratch *s = &m->b->scratch;
     int width = op->up.w.n_rows, chunk = cpu_chunk(m, width, 16), n_chunks = CEIL_DIV(width, chunk);
-    for (int64_t next; (next = team_next(m->team)) < (int64_t)op->router.n_rows * n_chunks;) {
+    for (int64_t next; (next = team_next(m->team)) < (int64_t)op->router.w.n_rows * n_chunks;) {
         int expert = (int)(next / n_chunks), first = (int)(next % n_chunks) * chunk;
         int last = MIN(first + chunk, width);
         struct cpu_rows rows = expert_rows(x, s, expert);
@@ -91,7 +162,7 @@ static void experts_up(const struct cpu_member *m, const struct op_moe *op, cons
         cpu_mm(m, &op->up, expert, &rows, first, last, s->up + offset, (size_t)width);
         for (int i = 0; i < rows.n_tokens; i++) {
             size_t at = offset + (size_t)i * (size_t)width + (size_t)first;
-            m->kern->act[KERN_ACT_SILU](s->hidden + at, s->hidden + at, s->up + at, (size_t)(last - first));
+            m->kern->act[cpu_act(op->act)](s->hidden + at, s->hidden + at, s->up + at, (size_t)(last - first));
         }
     }
     team_barrier(m->team, m->id);
@@ -102,7 +173,7 @@ static void experts_down(const struct cpu_member *m, const struct op_moe *op,
 {
     const struct cpu_scratch *s = &m->b->scratch;
     int width = op->down.w.n_rows, chunk = cpu_chunk(m, width, 16), n_chunks = CEIL_DIV(width, chunk);
-    for (int64_t next; (next = team_next(m->team)) < (int64_t)op->router.n_rows * n_chunks;) {
+    for (int64_t next; (next = team_next(m->team)) < (int64_t)op->router.w.n_rows * n_chunks;) {
         int expert = (int)(next / n_chunks), first = (int)(next % n_chunks) * chunk;
         struct cpu_rows rows = expert_rows(hidden, s, expert);
         if (rows.n_tokens == 0) continue;
@@ -112,34 +183,43 @@ static void experts_down(const struct cpu_member *m, const struct op_moe *op,
     team_barrier(m->team, m->id);
 }
 
+/* Normed rows in expert order: a row is gathered once for each expert it goes to. */
+static void gather(const struct cpu_member *m, const struct op_moe *op, const struct cpu_rows *x, int n_rows)
+{
+    const struct cpu_scratch *s = &m->b->scratch;
+    size_t width = (size_t)op->router.w.n_cols;
+    int64_t first, last;
+    team_range(m->team, m->id, n_rows, 1, &first, &last);
+    for (int64_t i = first; i < last; i++) { /* i: the token's choice, not its slot */
+        float *row = s->rows + (size_t)s->slot_of[i] * width;
+        memcpy(row, x->f32 + (size_t)(i / op->n_used) * x->f32_stride, width * sizeof *row);
+        if (op->share_input) m->kern->scale(row, s->share[i], width);
+    }
+    team_barrier(m->team, m->id);
+}
+
 void cpu_op_moe(const struct cpu_member *m, const struct op_moe *op)
 {
     const struct cpu_scratch *s = &m->b->scratch;
-    int n_tokens = m->batch->n_tokens, width = op->router.n_cols, n_used = op->n_used;
+    int n_tokens = m->batch->n_tokens, width = op->router.w.n_cols, n_used = op->n_used, hidden = op->up.w.n_rows;
     bool q8 = cpu_wants_q8(m->b, &op->gate.w) || cpu_wants_q8(m->b, &op->up.w);
-    struct cpu_rows x = cpu_prepare(m, op->x, NULL, n_tokens, width, op->norm, op->eps,
-                                    cpu_wants_q8(m->b, &op->router));
+    struct cpu_source from = {op->x, NULL, (size_t)width, n_tokens, width};
+    struct cpu_rows x = cpu_prepare(m, &from, &op->norm, cpu_wants_q8(m->b, &op->router.w));
     route(m, op, &x);
+    gather(m, op, &x, n_tokens * n_used);
 
-    /* Normed rows in expert order: a row is gathered, and quantised, once per expert it goes to. */
-    float *gathered = s->rows;
-    int64_t first, last;
-    team_range(m->team, m->id, n_tokens * n_used, 1, &first, &last);
-    for (int64_t i = first; i < last; i++)
-        for (int c = 0; c < width; c++)
-            gathered[i * width + c] = s->norm[(size_t)s->token_of[i] * (size_t)width + (size_t)c];
-    team_barrier(m->team, m->id);
-    struct cpu_rows in = cpu_prepare(m, gathered, NULL, n_tokens * n_used, width, NULL, 0, q8);
+    struct cpu_source gathered = {s->rows, NULL, (size_t)width, n_tokens * n_used, width};
+    struct cpu_rows in = cpu_prepare(m, &gathered, NULL, q8);
     experts_up(m, op, &in);
 
-    struct cpu_rows hidden = cpu_prepare(m, s->hidden, NULL, n_tokens * n_used, op->up.w.n_rows, NULL,
-                                         0, cpu_wants_q8(m->b, &op->down.w));
-    experts_down(m, op, &hidden);
+    struct cpu_source middle = {s->hidden, NULL, (size_t)hidden, n_tokens * n_used, hidden};
+    struct cpu_rows out = cpu_prepare(m, &middle, NULL, cpu_wants_q8(m->b, &op->down.w));
+    experts_down(m, op, &out);
 
+    int64_t first, last;
     team_range(m->team, m->id, n_tokens, 1, &first, &last);
     for (int64_t t = first; t < last; t++)
-        for (int i = 0; i < n_used; i++)
-            m->kern->axpy(op->x + t * width, s->share[t * n_used + i],
-                          s->rows + (size_t)s->slot_of[t * n_used + i] * (size_t)width,
-                          (size_t)width);
+        for (int64_t i = t * n_used; i < (t + 1) * n_used; i++)
+            m->kern->axpy(op->x + t * width, op->share_input ? op->scale : op->scale * s->share[i],
+                          s->rows + (size_t)s->slot_of[i] * (size_t)width, (size_t)width);
 }

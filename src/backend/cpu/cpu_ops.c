@@ -1,126 +1,114 @@
-/* cpu_ops.c - the operations of a dense layer on the CPU, each run by the whole team.
+/* cpu_ops.c - embedding, projections, feed-forward part and head on the CPU, each run by the whole team.
  *
  * Work items are handed out by team_next(); an item is a range of rows of one matrix, wide enough that
- * what follows the product (bias, rotation, KV store, activation) can be done by the same member at
- * once, without a barrier in between. */
+ * what follows the product (bias, activation, sum) can be done by the same member at once, without a
+ * barrier in between.  Norms of whole rows come after one. */
 #include "cpu_backend.h"
+
+#include <math.h>
 
 #include "base.h"
 
+enum kern_act cpu_act(enum activation act)
+{
+    static const enum kern_act acts[] = {
+        [ACT_SILU] = KERN_ACT_SILU,         [ACT_GELU] = KERN_ACT_GELU, [ACT_GELU_ERF] = KERN_ACT_GELU_ERF,
+        [ACT_GELU_QUICK] = KERN_ACT_GELU_QUICK, [ACT_RELU] = KERN_ACT_RELU, [ACT_RELU_SQR] = KERN_ACT_RELU_SQR,
+        [ACT_SWIGLU_OAI] = KERN_ACT_SWIGLU_OAI,
+    };
+    return acts[act];
+}
+
+static void decode_row(const struct cpu_member *m, const struct weight *w, int row, float *out)
+{
+    m->kern->decode[w->dtype](out, (const char *)w->data + (size_t)row * w->row_bytes, (size_t)w->n_cols);
+}
+
 void cpu_op_embed(const struct cpu_member *m, const struct op_embed *op)
 {
-    const struct weight *w = &op->table;
+    size_t width = (size_t)op->table.n_cols;
     int64_t first, last;
     team_range(m->team, m->id, m->batch->n_tokens, 1, &first, &last);
-    for (int64_t t = first; t < last; t++)
-        m->kern->decode[w->dtype](op->x + (size_t)t * (size_t)w->n_cols,
-                                  (const char *)w->data + (size_t)m->batch->ids[t] * w->row_bytes,
-                                  (size_t)w->n_cols);
-}
-
-/* Address of position pos of head h in a layer's key or value pages. */
-static char *kv_slot(char *pages, size_t page_bytes, const struct step_batch *batch, int t, int h,
-                     size_t row_bytes)
-{
-    int pos = batch->pos[t];
-    int32_t page = batch->page_table[(size_t)batch->seq[t] * (size_t)batch->max_pages +
-                                     (size_t)(pos / KV_PAGE)];
-    return pages + (size_t)page * page_bytes +
-           ((size_t)h * KV_PAGE + (size_t)(pos % KV_PAGE)) * row_bytes;
-}
-
-/* Heads [first, last) of every token: rotated in place. */
-static void rotate_heads(const struct cpu_member *m, const struct op_qkv *op, float *rows,
-                         size_t stride, int d, int first, int last)
-{
-    if (op->n_rot == 0) return;
-    for (int t = 0; t < m->batch->n_tokens; t++) {
-        const float *cs = m->batch->cs + (size_t)t * (size_t)op->n_rot;
-        for (int h = first; h < last; h++)
-            m->kern->rope[op->rope == ROPE_PAIRS ? KERN_ROPE_PAIRS : KERN_ROPE_HALVES](
-                rows + (size_t)t * stride + (size_t)h * (size_t)d, cs, (size_t)op->n_rot);
+    for (int64_t t = first; t < last; t++) {
+        float *x = op->x + (size_t)t * width, *more = m->b->scratch.norm + (size_t)t * width;
+        decode_row(m, &op->table, m->batch->ids[t], x);
+        if (op->scale != 1) m->kern->scale(x, op->scale, width);
+        if (op->types.n_mats) {
+            decode_row(m, &op->types, 0, more);
+            m->kern->add(x, more, width);
+        }
+        if (op->positions.n_mats) {
+            decode_row(m, &op->positions, m->batch->pos[t], more);
+            m->kern->add(x, more, width);
+        }
+        cpu_norm_row(m->kern, &op->norm, x, x, width);
     }
 }
 
-static void store_heads(const struct cpu_member *m, char *pages, size_t page_bytes, enum dtype type,
-                        const float *rows, size_t stride, int d, int first, int last)
+/* Sums that wait for whole rows of the product. */
+static void add_normed(const struct cpu_member *m, const struct op_project *op, float *out)
 {
-    size_t row_bytes = dtype_row_bytes(dtype_info(type), (uint64_t)d);
-    for (int t = 0; t < m->batch->n_tokens; t++)
-        for (int h = first; h < last; h++)
-            m->kern->encode[type](kv_slot(pages, page_bytes, m->batch, t, h, row_bytes),
-                                  rows + (size_t)t * stride + (size_t)h * (size_t)d, (size_t)d);
-}
-
-void cpu_op_qkv(const struct cpu_member *m, const struct op_qkv *op)
-{
-    const struct kv_layer *kv = &op->kv;
-    const struct cpu_scratch *s = &m->b->scratch;
-    bool q8 = cpu_wants_q8(m->b, &op->wq.w) || cpu_wants_q8(m->b, &op->wk.w) ||
-              cpu_wants_q8(m->b, &op->wv.w);
-    struct cpu_rows x = cpu_prepare(m, op->x, NULL, m->batch->n_tokens, op->wq.w.n_cols, op->norm,
-                                    op->eps, q8);
-
-    struct {
-        const struct linear *w;
-        float *out;
-        int d, chunk, n_items;
-    } part[3] = {{&op->wq, op->q, kv->d_k, 0, 0},
-                 {&op->wk, s->k, kv->d_k, 0, 0},
-                 {&op->wv, s->v, kv->d_v, 0, 0}};
-    int n_items = 0;
-    for (int i = 0; i < 3; i++) {
-        part[i].chunk = cpu_chunk(m, part[i].w->w.n_rows, part[i].d);
-        part[i].n_items = CEIL_DIV(part[i].w->w.n_rows, part[i].chunk);
-        n_items += part[i].n_items;
-    }
-    for (int64_t next; (next = team_next(m->team)) < n_items;) {
-        int i = 0, item = (int)next;
-        while (item >= part[i].n_items) item -= part[i++].n_items;
-        size_t stride = (size_t)part[i].w->w.n_rows;
-        int first = item * part[i].chunk, last = MIN(first + part[i].chunk, (int)stride);
-        cpu_mm(m, part[i].w, 0, &x, first, last, part[i].out, stride);
-
-        int h0 = first / part[i].d, h1 = last / part[i].d;
-        if (i < 2) rotate_heads(m, op, part[i].out, stride, part[i].d, h0, h1);
-        if (i == 1) store_heads(m, kv->k, kv->k_page_bytes, kv->type_k, s->k, stride, kv->d_k, h0, h1);
-        if (i == 2) store_heads(m, kv->v, kv->v_page_bytes, kv->type_v, s->v, stride, kv->d_v, h0, h1);
+    size_t width = (size_t)op->w.w.n_rows;
+    int64_t first, last;
+    team_barrier(m->team, m->id);
+    team_range(m->team, m->id, m->batch->n_tokens, 1, &first, &last);
+    for (int64_t t = first; t < last; t++) {
+        float *x = op->x + (size_t)t * width, *y = out + (size_t)t * width;
+        cpu_norm_row(m->kern, &op->post, y, y, width);
+        m->kern->axpy(x, op->scale, y, width);
+        cpu_norm_row(m->kern, &op->after, x, x, width);
     }
 }
 
 void cpu_op_project(const struct cpu_member *m, const struct op_project *op)
 {
     const struct weight *w = &op->w.w;
-    struct cpu_rows in = cpu_prepare(m, op->in, NULL, m->batch->n_tokens, w->n_cols, NULL, 0,
-                                     cpu_wants_q8(m->b, w));
+    struct cpu_source from = {op->in, NULL, (size_t)w->n_cols, m->batch->n_tokens, w->n_cols};
+    struct cpu_rows in = cpu_prepare(m, &from, NULL, cpu_wants_q8(m->b, w));
     float *out = m->b->scratch.rows; /* [T, D]; each item reads and writes its own columns alone */
     size_t stride = (size_t)w->n_rows;
+    bool normed = op->post.kind != NORM_NONE || op->after.kind != NORM_NONE;
     int chunk = cpu_chunk(m, w->n_rows, 16);
     for (int64_t next; (next = team_next(m->team)) * chunk < w->n_rows;) {
         int first = (int)next * chunk, last = MIN(first + chunk, w->n_rows);
         cpu_mm(m, &op->w, 0, &in, first, last, out, stride);
-        for (int t = 0; t < in.n_tokens; t++)
-            m->kern->add(op->x + (size_t)t * stride + first, out + (size_t)t * stride + first,
-                         (size_t)(last - first));
+        for (int t = 0; t < in.n_tokens && !normed; t++)
+            m->kern->axpy(op->x + (size_t)t * stride + first, op->scale, out + (size_t)t * stride + first,
+                          (size_t)(last - first));
     }
+    if (normed) add_normed(m, op, out);
+}
+
+/* What the shared expert's rows are scaled by: one number per token, in scratch.router. */
+static void weigh_rows(const struct cpu_member *m, const float *share, const struct cpu_rows *x, int width)
+{
+    int64_t first, last;
+    team_range(m->team, m->id, x->n_tokens, 1, &first, &last);
+    for (int64_t t = first; t < last; t++)
+        m->b->scratch.router[t] =
+            1 / (1 + expf(-m->kern->dot(share, x->f32 + (size_t)t * x->f32_stride, (size_t)width)));
+    team_barrier(m->team, m->id);
 }
 
 void cpu_op_glu(const struct cpu_member *m, const struct op_glu *op)
 {
     const struct weight *w = &op->up.w;
-    bool q8 = cpu_wants_q8(m->b, w) || cpu_wants_q8(m->b, &op->gate.w);
-    struct cpu_rows x =
-        cpu_prepare(m, op->x, NULL, m->batch->n_tokens, w->n_cols, op->norm, op->eps, q8);
-    float *up = m->b->scratch.up;
+    bool gated = op->gate.w.n_mats > 0, q8 = cpu_wants_q8(m->b, w) || cpu_wants_q8(m->b, &op->gate.w);
+    struct cpu_source from = {op->x, NULL, (size_t)w->n_cols, m->batch->n_tokens, w->n_cols};
+    struct cpu_rows x = cpu_prepare(m, &from, &op->norm, q8);
+    if (op->share) weigh_rows(m, op->share, &x, w->n_cols);
+    float *up = gated ? m->b->scratch.up : op->out;
     size_t stride = (size_t)w->n_rows;
     int chunk = cpu_chunk(m, w->n_rows, 16);
     for (int64_t next; (next = team_next(m->team)) * chunk < w->n_rows;) {
         int first = (int)next * chunk, last = MIN(first + chunk, w->n_rows);
-        cpu_mm(m, &op->gate, 0, &x, first, last, op->out, stride);
+        size_t n = (size_t)(last - first);
+        if (gated) cpu_mm(m, &op->gate, 0, &x, first, last, op->out, stride);
         cpu_mm(m, &op->up, 0, &x, first, last, up, stride);
         for (int t = 0; t < x.n_tokens; t++) {
             float *out = op->out + (size_t)t * stride + first;
-            m->kern->act[KERN_ACT_SILU](out, out, up + (size_t)t * stride + first, (size_t)(last - first));
+            m->kern->act[cpu_act(op->act)](out, out, gated ? up + (size_t)t * stride + first : NULL, n);
+            if (op->share) m->kern->scale(out, m->b->scratch.router[t], n);
         }
     }
 }
@@ -128,12 +116,18 @@ void cpu_op_glu(const struct cpu_member *m, const struct op_glu *op)
 void cpu_op_head(const struct cpu_member *m, const struct op_head *op)
 {
     const struct weight *w = &op->w.w;
-    struct cpu_rows x = cpu_prepare(m, op->x, m->batch->outputs, m->batch->n_outputs, w->n_cols,
-                                    op->norm, op->eps, cpu_wants_q8(m->b, w));
+    struct cpu_source from = {op->x, m->batch->outputs, (size_t)w->n_cols, m->batch->n_outputs, w->n_cols};
+    struct cpu_rows x = cpu_prepare(m, &from, &op->norm, cpu_wants_q8(m->b, w));
+    size_t stride = (size_t)w->n_rows;
     int chunk = cpu_chunk(m, w->n_rows, 16);
     for (int64_t next; (next = team_next(m->team)) * chunk < w->n_rows;) {
-        int first = (int)next * chunk;
-        cpu_mm(m, &op->w, 0, &x, first, MIN(first + chunk, w->n_rows), op->logits, (size_t)w->n_rows);
+        int first = (int)next * chunk, last = MIN(first + chunk, w->n_rows);
+        cpu_mm(m, &op->w, 0, &x, first, last, op->logits, stride);
+        for (int t = 0; t < x.n_tokens && (op->scale != 1 || op->softcap > 0); t++) {
+            float *row = op->logits + (size_t)t * stride + first;
+            m->kern->scale(row, op->scale, (size_t)(last - first));
+            if (op->softcap > 0) m->kern->softcap(row, op->softcap, (size_t)(last - first));
+        }
     }
 }
 
@@ -143,6 +137,6 @@ void cpu_op_states(const struct cpu_member *m, const struct op_states *op)
     int64_t first, last;
     team_range(m->team, m->id, m->batch->n_states, 1, &first, &last);
     for (int64_t i = first; i < last; i++)
-        m->kern->rms_norm(op->out + (size_t)i * width, op->x + (size_t)m->batch->states[i] * width, op->norm,
-                          width, op->eps);
+        cpu_norm_row(m->kern, &op->norm, op->out + (size_t)i * width,
+                     op->x + (size_t)m->batch->states[i] * width, width);
 }

@@ -193,6 +193,7 @@ struct op_glu { /* out = act(gate(norm x)) * up(norm x), or act(up(norm x)) wher
     struct linear gate, up; /* [F, D] */
     enum activation act;
     const float *share; /* [D]: out is scaled by sigmoid(share . norm x); NULL: it is not */
+    const float *divisors; /* [F] of out, or NULL */
     float *out;        /* [T, F] */
 };
 

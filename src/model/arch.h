@@ -85,6 +85,7 @@ struct arch {
     const char *family;  /* for people */
     unsigned keys;       /* enum arch_keys */
     unsigned biases;     /* enum arch_biases */
+    unsigned no_biases;  /* enum arch_biases that are not used even where a file has tensors of that name */
     enum rope_kind rope;
     enum arch_no_rope no_rope;
     enum norm_kind norm;

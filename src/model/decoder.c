@@ -144,6 +144,7 @@ static void write_glu(struct model *m, int i, struct norm norm, const struct lin
                                                        .up = *up,
                                                        .act = m->h.arch->act,
                                                        .share = share,
+                                                       .divisors = m->weights.layers[i].act_scales,
                                                        .out = m->buffers.hidden};
 }
 

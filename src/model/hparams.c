@@ -244,6 +244,7 @@ static void fill_defaults(struct hparams *h)
     if (h->rope_factor == 0) h->rope_factor = 1;
     if (h->rope_attn_factor == 0) h->rope_attn_factor = 1;
     if (h->rope_original_ctx == 0) h->rope_original_ctx = h->n_ctx_train;
+    if (h->yarn_ext_factor < 0) h->yarn_ext_factor = 1;
     if (h->share_scale == 0) h->share_scale = 1;
     if (h->embed_scale == 0) h->embed_scale = arch->embed_sqrt ? sqrtf((float)h->width) : arch->mup_scales ? 12 : 1;
     if (h->residual_scale == 0) h->residual_scale = arch->mup_scales ? 1.4f / sqrtf((float)h->n_layers) : 1;

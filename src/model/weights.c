@@ -17,13 +17,13 @@ enum form { MATRIX, TABLE, VECTOR, BIAS }; /* struct linear or weight; one read 
                                               struct linear */
 
 enum need { /* when a tensor is looked for; those marked MAYBE are used where the file has them */
-    ALWAYS, MAYBE, REFUSED,
+    ALWAYS, MAYBE,
     POSITIONS,                      /* MAYBE, but for families that need them */
     EMBED_NORM, NORM_BEFORE, NORM_FFN /* MAYBE where parallel parts can share one */, NORM_LATE, NORM_AFTER,
     NORM_AFTER_SUM, NORM_OUT, NORM_HEADS /* MAYBE where the family says so */,
     QKV_FUSED, QKV_SPLIT, SINKS,
     LATENT, LATENT_Q, LATENT_NO_Q, ABSORBED, EXPANDED,
-    DENSE, DENSE_GATED, DENSE_FUSED, DENSE_DOWN, EXPERTS, EXPERTS_FUSED, EXPERTS_SPLIT, EXPERTS_MAYBE, SHARED, SHARED_GATE,
+    DENSE, DENSE_GATED, DENSE_FUSED, DENSE_DOWN, DENSE_MAYBE, EXPERTS, EXPERTS_FUSED, EXPERTS_SPLIT, EXPERTS_MAYBE, SHARED, SHARED_GATE,
 };
 
 struct binding {
@@ -83,7 +83,7 @@ static const struct binding layer_table[] = {
     {"ffn_up.bias", BIAS, LAYER(up), DIM_F, ONE, ONE, DENSE, BIAS_FFN},
     {"ffn_down.weight", MATRIX, LAYER(down), DIM_F, DIM_D, ONE, DENSE_DOWN, 0},
     {"ffn_down.bias", BIAS, LAYER(down), DIM_D, ONE, ONE, DENSE_DOWN, BIAS_FFN},
-    {"ffn_act.scales", VECTOR, 0, DIM_F, ONE, ONE, REFUSED, 0},
+    {"ffn.act.scales", VECTOR, LAYER(act_scales), DIM_F, ONE, ONE, DENSE_MAYBE, 0},
 
     {"ffn_gate_inp.weight", MATRIX, LAYER(router), DIM_D, DIM_E, ONE, EXPERTS, 0},
     {"ffn_gate_inp.bias", BIAS, LAYER(router), DIM_E, ONE, ONE, EXPERTS, BIAS_EXPERTS},
@@ -171,7 +171,7 @@ static bool has_tensor(const struct binder *bind, int layer, const char *name)
     return gguf_find_tensor(bind->g, str_of(full)) != NULL;
 }
 
-enum wanted { NO, YES, IF_PRESENT, MUST_NOT };
+enum wanted { NO, YES, IF_PRESENT };
 
 /* Norms, and what stands outside the layers. */
 static enum wanted wants_norm(const struct hparams *h, enum need need)
@@ -205,7 +205,6 @@ static enum wanted wants(const struct binder *bind, enum need need, int layer)
     switch (need) {
     case ALWAYS: return YES;
     case MAYBE: return IF_PRESENT;
-    case REFUSED: return MUST_NOT;
     case QKV_FUSED: return !latent && fused ? YES : NO;
     case QKV_SPLIT: return !latent && !fused ? YES : NO;
     case SINKS: return h->arch->sinks ? YES : NO;
@@ -218,6 +217,7 @@ static enum wanted wants(const struct binder *bind, enum need need, int layer)
     case DENSE_GATED: return !experts && h->arch->ffn == FFN_GATED ? YES : NO;
     case DENSE_FUSED: return !experts && h->arch->ffn == FFN_FUSED ? YES : NO;
     case DENSE_DOWN: return !experts ? YES : NO;
+    case DENSE_MAYBE: return !experts ? IF_PRESENT : NO;
     case EXPERTS: return experts ? YES : NO;
     case EXPERTS_FUSED: return experts && fused ? YES : NO;
     case EXPERTS_SPLIT: return experts && !fused ? YES : NO;
@@ -279,14 +279,15 @@ static int bind_row(const struct binder *bind, const struct binding *row, int la
     char name[96];
     enum wanted wanted = wants(bind, row->need, layer);
     if (wanted == NO) return 0;
+    if (row->need == NORM_HEADS && !has_tensor(bind, layer, "attn_q_norm.weight") && wanted == IF_PRESENT)
+        return 0; /* keys are normed only together with queries */
+    if (row->bias & bind->h->arch->no_biases) return 0;
     if (row->bias && !(bind->h->arch->biases & row->bias)) wanted = IF_PRESENT;
     if (layer < 0)
         snprintf(name, sizeof name, "%s", row->name);
     else
         snprintf(name, sizeof name, "blk.%d.%s", layer, row->name);
     const struct gguf_tensor *t = gguf_find_tensor(bind->g, str_of(name));
-    if (t && wanted == MUST_NOT)
-        return err_set(bind->err, REDLINE_SUPPORT, "the tensor '%s' is not supported", name);
     if (t) return bind_tensor(bind, row, t, base);
     if (wanted != YES) return 0;
     return err_set(bind->err, REDLINE_FORMAT, "there is no tensor '%s'", name);

@@ -34,6 +34,7 @@ struct layer_weights {
     struct linear gate_up;       /* the next two in one tensor */
     struct linear gate, up;      /* [F, D], or [E, F, D] */
     struct linear down;          /* [D, F], or [E, D, F] */
+    const float *act_scales;     /* [F] divisors of what goes into down, or NULL */
     struct linear router;        /* [E, D]; absent in a dense layer */
     const float *choice_bias;    /* [E] */
     struct linear shared_gate, shared_up, shared_down; /* [F, D], [F, D], [D, F] */

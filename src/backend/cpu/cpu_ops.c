@@ -108,6 +108,7 @@ void cpu_op_glu(const struct cpu_member *m, const struct op_glu *op)
         for (int t = 0; t < x.n_tokens; t++) {
             float *out = op->out + (size_t)t * stride + first;
             m->kern->act[cpu_act(op->act)](out, out, gated ? up + (size_t)t * stride + first : NULL, n);
+            for (size_t i = 0; op->divisors && i < n; i++) out[i] /= op->divisors[(size_t)first + i];
             if (op->share) m->kern->scale(out, m->b->scratch.router[t], n);
         }
     }

@@ -7,6 +7,8 @@
 #include "base.h"
 
 #define GRANITE_KEYS (KEY_LOGIT_DIVISOR | KEY_RESIDUAL_SCALE | KEY_EMBED_SCALE | KEY_ATTN_SCALE | KEY_SHARED_WIDTH)
+#define LATENT_KEYS (KEY_EXPERT_WIDTH | KEY_SHARED_COUNT | KEY_DENSE_LEAD | KEY_SHARE_SCALE | KEY_MOE_GATE | \
+                     KEY_LATENT | KEY_YARN_MUL | KEY_TEMPERATURE | KEY_NEXTN)
 
 static const struct arch table[] = {
     /* Llama 1-3, Mistral, Mixtral and what else was converted under that name: RMSNorm before attention and
@@ -24,6 +26,9 @@ static const struct arch table[] = {
      .keys = KEY_TEMPERATURE | KEY_YARN_MUL, .renormalize = true},
     {.name = "internlm2", .family = "InternLM 2", .rope = ROPE_PAIRS, .norm = NORM_RMS},
     {.name = "exaone", .family = "EXAONE 3", .rope = ROPE_HALVES, .norm = NORM_RMS},
+    {.name = "exaone4", .family = "EXAONE 4", .rope = ROPE_HALVES, .norm = NORM_RMS, .norms = NORMS_AFTER,
+     .keys = KEY_WINDOW | KEY_NEXTN, .head_norm = HEADS_NORMED, .no_rope = ROPE_IN_WINDOWED,
+     .window = WINDOW_SLIDING, .window_size = 4096, .window_period = 4, .window_layers = 64},
     {.name = "smollm3", .family = "SmolLM 3", .rope = ROPE_PAIRS, .norm = NORM_RMS,
      .no_rope = ROPE_NOT_IN_FOURTH},
     {.name = "minicpm", .family = "MiniCPM", .rope = ROPE_PAIRS, .norm = NORM_RMS,
@@ -33,6 +38,8 @@ static const struct arch table[] = {
     {.name = "granitemoe", .family = "Granite MoE", .rope = ROPE_PAIRS, .norm = NORM_RMS,
      .keys = GRANITE_KEYS, .renormalize = true},
 
+    {.name = "qwen", .family = "Qwen", .rope = ROPE_HALVES, .norm = NORM_RMS, .biases = BIAS_QKV,
+     .ffn_halved = true},
     {.name = "qwen2", .family = "Qwen 2", .rope = ROPE_HALVES, .norm = NORM_RMS},
     {.name = "qwen2moe", .family = "Qwen 2 MoE", .rope = ROPE_HALVES, .norm = NORM_RMS,
      .keys = KEY_EXPERT_WIDTH | KEY_SHARED_WIDTH, .experts_only = true, .shared_gate = true},
@@ -41,7 +48,7 @@ static const struct arch table[] = {
      .keys = KEY_EXPERT_WIDTH, .head_norm = HEADS_NORMED, .experts_only = true, .renormalize = true},
 
     {.name = "phi2", .family = "Phi 1-2", .rope = ROPE_HALVES, .norm = NORM_LAYER,
-     .biases = BIAS_NORM | BIAS_QKV | BIAS_OUT | BIAS_FFN | BIAS_HEAD,
+     .biases = BIAS_NORM | BIAS_OUT | BIAS_FFN | BIAS_HEAD,
      .parallel = PARALLEL_ALWAYS, .ffn = FFN_PLAIN, .act = ACT_GELU},
     /* The window that some files name is left aside: see docs/models.md. */
     {.name = "phi3", .family = "Phi 3-4", .rope = ROPE_HALVES, .norm = NORM_RMS, .ffn = FFN_FUSED},
@@ -68,6 +75,8 @@ static const struct arch table[] = {
 
     {.name = "gpt2", .family = "GPT-2", .norm = NORM_LAYER, .positions = true,
      .biases = BIAS_NORM | BIAS_QKV | BIAS_OUT | BIAS_FFN, .ffn = FFN_PLAIN, .act = ACT_GELU},
+    {.name = "starcoder", .family = "StarCoder", .norm = NORM_LAYER, .positions = true,
+     .biases = BIAS_NORM | BIAS_QKV | BIAS_OUT | BIAS_FFN, .ffn = FFN_PLAIN, .act = ACT_GELU},
     {.name = "gptneox", .family = "GPT-NeoX, Pythia", .rope = ROPE_HALVES, .norm = NORM_LAYER,
      .keys = KEY_PARALLEL, .biases = BIAS_NORM | BIAS_QKV | BIAS_OUT | BIAS_FFN,
      .parallel = PARALLEL_KEY, .ffn = FFN_PLAIN, .act = ACT_GELU},
@@ -87,6 +96,8 @@ static const struct arch table[] = {
     {.name = "cohere2", .family = "Command R7B", .rope = ROPE_PAIRS, .norm = NORM_LAYER,
      .keys = KEY_LOGIT_SCALE | KEY_WINDOW, .parallel = PARALLEL_ALWAYS, .no_rope = ROPE_IN_WINDOWED,
      .window = WINDOW_SLIDING, .window_period = 4, .window_always = true},
+    {.name = "olmo", .family = "OLMo", .rope = ROPE_PAIRS, .norm = NORM_LAYER, .keys = KEY_CLAMP,
+     .norm_unweighted = true},
     {.name = "olmo2", .no_biases = BIAS_QKV, .family = "OLMo 2-3", .rope = ROPE_HALVES, .norm = NORM_RMS,
      .norms = NORMS_AFTER, .keys = KEY_WINDOW, .head_norm = HEADS_WHOLE, .window = WINDOW_SLIDING, .window_period = 4,
      .window_rope = WINDOW_ROPE_PLAIN},
@@ -100,9 +111,11 @@ static const struct arch table[] = {
      .experts_only = true},
     /* Latent attention; V2 and V3 differ in how experts are chosen (DeepSeek-AI 2024). */
     {.name = "deepseek2", .family = "DeepSeek V2-V3", .rope = ROPE_PAIRS, .norm = NORM_RMS,
-     .keys = KEY_EXPERT_WIDTH | KEY_SHARED_COUNT | KEY_DENSE_LEAD | KEY_SHARE_SCALE | KEY_MOE_GATE | KEY_LATENT |
-             KEY_YARN_MUL | KEY_TEMPERATURE | KEY_NEXTN,
-     .experts_only = true},
+     .keys = LATENT_KEYS, .yarn_mul_all = true, .experts_only = true},
+    {.name = "mistral4", .family = "Mistral 4", .rope = ROPE_PAIRS, .norm = NORM_RMS,
+     .keys = LATENT_KEYS, .experts_only = true},
+    {.name = "minicpm3", .family = "MiniCPM 3", .rope = ROPE_HALVES, .norm = NORM_RMS,
+     .keys = KEY_LATENT, .mup_scales = true},
 };
 
 const struct arch *arch_find(struct str name)

@@ -101,6 +101,9 @@ struct arch {
     bool sinks;          /* of attention */
     bool alibi;          /* 8, without a key */
     bool yarn_unrounded; /* YaRN's ramp begins and ends between pairs */
+    bool yarn_mul_all;   /* a multiplier other than 1 holds for both of YaRN's temperatures */
+    bool norm_unweighted; /* norms of the stream have no weights */
+    bool ffn_halved;     /* feed_forward_length counts gate and up */
     bool ffn_norm_late;  /* the norm of the feed-forward part is called post_attention_norm */
     bool shared_gate;    /* the shared expert is scaled by a sigmoid */
 
@@ -109,6 +112,7 @@ struct arch {
     int window_period;   /* every so many layers the last is a full one, without a key */
     bool window_always;  /* a file without the key has windows too */
     bool window_fixed;   /* a key that is not 0 does not change the size */
+    int window_layers;   /* a model with another number of layers has none; 0: any number */
     enum arch_window_rope window_rope;
     float window_base;   /* of rotary angles in windowed layers without a key; 0: that of the others */
 

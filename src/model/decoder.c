@@ -26,6 +26,13 @@ static struct norm norm_of(const struct hparams *h, struct vectors v)
     return (struct norm){h->arch->norm, h->norm_eps, v.weight, v.bias};
 }
 
+/* The norm that a part of the layer, or the head, reads the stream through. */
+static struct norm stream_norm(const struct hparams *h, struct vectors v)
+{
+    if (h->arch->norm_unweighted) return (struct norm){h->arch->norm, h->norm_eps, NULL, NULL};
+    return norm_of(h, v);
+}
+
 static struct norm head_norm(const struct hparams *h, struct vectors v, int layer)
 {
     enum { UNNORMED_EXPERTS = 128 }; /* Llama 4 Maverick differs from Scout in this; no key says so */
@@ -59,7 +66,7 @@ static void write_qkv(struct model *m, int i)
     const struct layer_weights *w = &m->weights.layers[i];
     append(&m->step, OP_QKV, i)->qkv =
         (struct op_qkv){.x = m->buffers.x,
-                        .norm = norm_of(h, w->attn_norm_2.weight ? w->attn_norm_2 : w->attn_norm),
+                        .norm = stream_norm(h, w->attn_norm_2.weight ? w->attn_norm_2 : w->attn_norm),
                         .wq = w->wq,
                         .wk = w->wk,
                         .wv = w->wv,
@@ -81,7 +88,7 @@ static void write_mla(struct model *m, int i)
     const struct hparams *h = &m->h;
     const struct layer_weights *w = &m->weights.layers[i];
     append(&m->step, OP_MLA, i)->mla = (struct op_mla){.x = m->buffers.x,
-                                                       .norm = norm_of(h, w->attn_norm),
+                                                       .norm = stream_norm(h, w->attn_norm),
                                                        .wq_a = w->wq_a,
                                                        .wq_b = w->wq_b,
                                                        .q_norm = norm_of(h, w->q_a_norm),
@@ -197,7 +204,7 @@ static void write_layer(struct model *m, int i)
     const struct hparams *h = &m->h;
     const struct layer_weights *w = &m->weights.layers[i];
     bool parallel = is_parallel(h, w), experts = hparams_has_experts(h, i);
-    struct norm ffn_norm = norm_of(h, parallel && !w->ffn_norm.weight ? w->attn_norm : w->ffn_norm);
+    struct norm ffn_norm = stream_norm(h, parallel && !w->ffn_norm.weight ? w->attn_norm : w->ffn_norm);
 
     if (h->kv_rank > 0)
         write_mla(m, i);
@@ -216,7 +223,7 @@ void decoder_write(struct model *m)
 {
     const struct weights *w = &m->weights;
     const struct hparams *h = &m->h;
-    struct norm out_norm = norm_of(h, w->out_norm);
+    struct norm out_norm = stream_norm(h, w->out_norm);
     m->step.n_ops = 0;
     append(&m->step, OP_EMBED, -1)->embed = (struct op_embed){.table = w->embed,
                                                               .positions = w->positions,

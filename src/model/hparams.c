@@ -174,7 +174,7 @@ static int read_window(struct hparams *h, const struct gguf *g, struct redline_e
 {
     const struct arch *arch = h->arch;
     char key[128];
-    if (arch->window == WINDOW_NONE) return 0;
+    if (arch->window == WINDOW_NONE || (arch->window_layers && h->n_layers != arch->window_layers)) return 0;
     full_key(key, sizeof key, arch, "attention.sliding_window");
     bool present = gguf_find(g, key) != NULL;
     uint32_t n = (uint32_t)arch->window_size;
@@ -225,7 +225,7 @@ static int read_latent(struct hparams *h, const struct gguf *g, struct redline_e
     h->n_kv_heads = h->n_heads; /* as far as the arithmetic goes; see hparams_kv_shape() */
     h->d_v_head = h->d_v;
     h->d_nope = h->d_k - h->n_rot;
-    if (h->d_nope < 1 || h->d_v < 1)
+    if (h->d_nope < 0 || h->d_v < 1)
         return err_set(err, REDLINE_FORMAT, "keys of %d numbers, %d of them rotated, and values of %d", h->d_k,
                        h->n_rot, h->d_v);
     return 0;
@@ -248,8 +248,11 @@ static void fill_defaults(struct hparams *h)
     if (h->share_scale == 0) h->share_scale = 1;
     if (h->embed_scale == 0) h->embed_scale = arch->embed_sqrt ? sqrtf((float)h->width) : arch->mup_scales ? 12 : 1;
     if (h->residual_scale == 0) h->residual_scale = arch->mup_scales ? 1.4f / sqrtf((float)h->n_layers) : 1;
-    if (h->logit_scale == 0) h->logit_scale = arch->mup_scales ? (float)h->width / 256 : 1;
-    if (arch->keys & KEY_LOGIT_DIVISOR) h->logit_scale = 1 / h->logit_scale;
+    if (h->logit_scale == 0)
+        h->logit_scale = arch->mup_scales ? 256 / (float)h->width : 1;
+    else if (arch->keys & KEY_LOGIT_DIVISOR)
+        h->logit_scale = 1 / h->logit_scale;
+    if (arch->ffn_halved) h->ffn_width /= 2;
     if (arch->alibi) h->alibi = 8;
 }
 
@@ -442,8 +445,9 @@ bool hparams_rotates(const struct hparams *h, int layer)
     if (h->rope == ROPE_NONE) return false;
     switch (arch->no_rope) {
     case ROPE_IN_ALL: return true;
-    case ROPE_IN_WINDOWED: return hparams_windowed(h, layer);
-    case ROPE_NOT_IN_FOURTH: /* a family that has windows gives them up together with this */
+    /* A family that has windows gives this up together with them. */
+    case ROPE_IN_WINDOWED: return h->window == WINDOW_NONE || hparams_windowed(h, layer);
+    case ROPE_NOT_IN_FOURTH:
         return (arch->window != WINDOW_NONE && h->window == WINDOW_NONE) || (layer + 1) % 4 != 0;
     }
     return true;

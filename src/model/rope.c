@@ -42,7 +42,7 @@ static double magnitude(const struct hparams *h)
 {
     if (h->rope_scaling != ROPE_SCALING_YARN || h->yarn_ext_factor == 0) return h->rope_attn_factor;
     if (h->yarn_mul == 0) return h->rope_attn_factor * temperature(h, 1);
-    bool same = h->arch->keys & KEY_LATENT && h->yarn_mul != 1;
+    bool same = h->arch->yarn_mul_all && h->yarn_mul != 1;
     return h->rope_attn_factor * temperature(h, same ? h->yarn_mul : 1) / temperature(h, h->yarn_mul);
 }
 

@@ -177,11 +177,12 @@ enum wanted { NO, YES, IF_PRESENT };
 static enum wanted wants_norm(const struct hparams *h, enum need need)
 {
     const struct arch *arch = h->arch;
-    bool before = arch->norms == NORMS_BEFORE || arch->norms == NORMS_AROUND;
+    bool weighted = !arch->norm_unweighted;
+    bool before = weighted && (arch->norms == NORMS_BEFORE || arch->norms == NORMS_AROUND);
     switch (need) {
     case POSITIONS: return arch->positions ? YES : IF_PRESENT;
     case EMBED_NORM: return arch->embed_norm ? YES : NO;
-    case NORM_OUT: return arch->norms == NORMS_AFTER_SUM ? NO : YES;
+    case NORM_OUT: return weighted && arch->norms != NORMS_AFTER_SUM ? YES : NO;
     case NORM_BEFORE: return before ? YES : NO;
     case NORM_FFN:
         if (!before || arch->ffn_norm_late) return NO;

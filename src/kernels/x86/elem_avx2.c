@@ -1,13 +1,12 @@
-/* elem_avx2.c - vectors of float32, eight at a time; tails element by element or padded.
- *
- * exp(x) = 2^n e^r as in elem_avx512.c, with 2^n built in two halves from integer exponents, so that
- * results down to the smallest normal number are right. */
+/* elem_avx2.c - vectors of float32, eight at a time; tails element by element or padded. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "convert.h"
+#include "math_avx2.h"
 #include "parts_avx2.h"
 
 #define INLINE static inline __attribute__((always_inline))
@@ -17,38 +16,6 @@ INLINE float sum_of(__m256 v)
     __m128 x = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     x = _mm_add_ps(x, _mm_movehl_ps(x, x));
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
-}
-
-/* The lanes of the last, partial vector: all ones for the first `left` of eight. */
-INLINE __m256i tail_mask(size_t left)
-{
-    static const int32_t window[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
-    return _mm256_loadu_si256((const __m256i *)(const void *)(window + 8 - (left < 8 ? left : 8)));
-}
-
-INLINE __m256 power_of_two(__m256i n)
-{
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
-}
-
-INLINE __m256 exp_ps(__m256 x)
-{
-    __m256 limited = _mm256_max_ps(_mm256_set1_ps(-120), _mm256_min_ps(_mm256_set1_ps(120), x));
-    __m256 n = _mm256_round_ps(_mm256_mul_ps(limited, _mm256_set1_ps(1.44269504f)),
-                               _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693145752f), limited);
-    r = _mm256_fnmadd_ps(n, _mm256_set1_ps(1.42860677e-6f), r);
-    __m256 p = _mm256_set1_ps(1.0f / 5040);
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 720));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 120));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 24));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f / 6));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0.5f));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1));
-    __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
-    __m256 y = _mm256_mul_ps(_mm256_mul_ps(p, power_of_two(half)), power_of_two(_mm256_sub_epi32(whole, half)));
-    return _mm256_blendv_ps(y, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q)); /* NaN stays */
 }
 
 float dot_avx2(const float *a, const float *b, size_t n)
@@ -107,55 +74,80 @@ float max_avx2(const float *x, size_t n)
     return best;
 }
 
+INLINE __m256 exp_above(__m256 x, float max)
+{
+    __m256 finite = _mm256_cmp_ps(x, _mm256_set1_ps(-INFINITY), _CMP_NEQ_UQ); /* -inf - -inf is to be 0 */
+    __m256 shifted = _mm256_sub_ps(x, _mm256_set1_ps(max));
+    /* below -87.3 the result leaves the normal numbers; below -103.9 it is 0 */
+    __m256 e = _mm256_and_ps(exp_ps(shifted), finite);
+    return _mm256_andnot_ps(_mm256_cmp_ps(shifted, _mm256_set1_ps(-104), _CMP_LT_OQ), e);
+}
+
 float exp_sum_avx2(float *x, float max, size_t n)
 {
-    const __m256 nothing = _mm256_set1_ps(-INFINITY);
     __m256 sum = _mm256_setzero_ps();
-    for (size_t i = 0; i < n; i += 8) {
-        __m256i k = tail_mask(n - i);
-        __m256 v = _mm256_blendv_ps(nothing, _mm256_maskload_ps(x + i, k), _mm256_castsi256_ps(k));
-        __m256 finite = _mm256_cmp_ps(v, nothing, _CMP_NEQ_UQ); /* -inf - -inf is to be 0 */
-        __m256 shifted = _mm256_sub_ps(v, _mm256_set1_ps(max));
-        /* below -87.3 the result leaves the normal numbers; below -103.9 it is 0 */
-        __m256 e = _mm256_and_ps(exp_ps(shifted), finite);
-        e = _mm256_andnot_ps(_mm256_cmp_ps(shifted, _mm256_set1_ps(-104), _CMP_LT_OQ), e);
-        _mm256_maskstore_ps(x + i, k, e);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256 e = exp_above(_mm256_loadu_ps(x + i), max);
+        _mm256_storeu_ps(x + i, e);
         sum = _mm256_add_ps(sum, e);
     }
-    return sum_of(sum);
+    if (i == n) return sum_of(sum);
+    __m256i k = tail_mask(n - i);
+    __m256 e = _mm256_and_ps(exp_above(_mm256_maskload_ps(x + i, k), max), _mm256_castsi256_ps(k));
+    _mm256_maskstore_ps(x + i, k, e);
+    return sum_of(_mm256_add_ps(sum, e));
+}
+
+/* The sum of x - from, or of its squares, in double. */
+INLINE double sum_away_from(const float *x, size_t n, double from, bool squares)
+{
+    __m256d even = _mm256_setzero_pd(), odd = even, offset = _mm256_set1_pd(from);
+    double lanes[4], sum = 0;
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256d low = _mm256_sub_pd(_mm256_cvtps_pd(_mm_loadu_ps(x + i)), offset);
+        __m256d high = _mm256_sub_pd(_mm256_cvtps_pd(_mm_loadu_ps(x + i + 4)), offset);
+        even = squares ? _mm256_fmadd_pd(low, low, even) : _mm256_add_pd(even, low);
+        odd = squares ? _mm256_fmadd_pd(high, high, odd) : _mm256_add_pd(odd, high);
+    }
+    _mm256_storeu_pd(lanes, _mm256_add_pd(even, odd));
+    for (int j = 0; j < 4; j++) sum += lanes[j];
+    for (; i < n; i++) {
+        double rest = (double)x[i] - from;
+        sum += squares ? rest * rest : rest;
+    }
+    return sum;
 }
 
 void rms_norm_avx2(float *y, const float *x, const float *weight, size_t n, float eps)
 {
-    __m256d even = _mm256_setzero_pd(), odd = even;
+    double sum = sum_away_from(x, n, 0, true);
+    float factor = (float)(1 / sqrt(sum / (double)n + (double)eps));
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
-        __m256 v = _mm256_loadu_ps(x + i);
-        __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(v)), high = _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
-        even = _mm256_fmadd_pd(low, low, even);
-        odd = _mm256_fmadd_pd(high, high, odd);
-    }
-    double lanes[4], sum = 0;
-    _mm256_storeu_pd(lanes, _mm256_add_pd(even, odd));
-    for (int j = 0; j < 4; j++) sum += lanes[j];
-    for (; i < n; i++) sum += (double)x[i] * (double)x[i];
-    float factor = (float)(1 / sqrt(sum / (double)n + (double)eps));
-    for (i = 0; i + 8 <= n; i += 8) {
         __m256 v = _mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(factor));
         _mm256_storeu_ps(y + i, weight ? _mm256_mul_ps(v, _mm256_loadu_ps(weight + i)) : v);
     }
     for (; i < n; i++) y[i] = x[i] * factor * (weight ? weight[i] : 1);
 }
 
-void act_silu_avx2(float *y, const float *gate, const float *up, size_t n)
+void layer_norm_avx2(float *y, const float *x, const float *weight, const float *bias, size_t n,
+                     float eps)
 {
-    for (size_t i = 0; i < n; i += 8) {
-        __m256i k = tail_mask(n - i);
-        __m256 g = _mm256_maskload_ps(gate + i, k), u = up ? _mm256_maskload_ps(up + i, k) : _mm256_set1_ps(1);
-        __m256 e = exp_ps(_mm256_sub_ps(_mm256_setzero_ps(), g));
-        __m256 s = _mm256_div_ps(g, _mm256_add_ps(_mm256_set1_ps(1), e));
-        _mm256_maskstore_ps(y + i, k, _mm256_mul_ps(s, u));
+    double mean = sum_away_from(x, n, 0, false) / (double)n;
+    double variance = sum_away_from(x, n, mean, true) / (double)n;
+    float high = (float)mean, low = (float)(mean - (double)high); /* so that x - mean loses nothing */
+    float factor = (float)(1 / sqrt(variance + (double)eps));
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256 v = _mm256_sub_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(high));
+        v = _mm256_mul_ps(_mm256_sub_ps(v, _mm256_set1_ps(low)), _mm256_set1_ps(factor));
+        if (weight) v = _mm256_mul_ps(v, _mm256_loadu_ps(weight + i));
+        _mm256_storeu_ps(y + i, bias ? _mm256_add_ps(v, _mm256_loadu_ps(bias + i)) : v);
     }
+    for (; i < n; i++)
+        y[i] = (x[i] - high - low) * factor * (weight ? weight[i] : 1) + (bias ? bias[i] : 0);
 }
 
 void decode_f16_avx2(float *dst, const void *src, size_t n)

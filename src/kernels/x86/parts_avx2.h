@@ -34,7 +34,16 @@ void scale_avx2(float *x, float a, size_t n);
 float max_avx2(const float *x, size_t n);
 float exp_sum_avx2(float *x, float max, size_t n);
 void rms_norm_avx2(float *y, const float *x, const float *weight, size_t n, float eps);
+void layer_norm_avx2(float *y, const float *x, const float *weight, const float *bias, size_t n,
+                     float eps);
 void act_silu_avx2(float *y, const float *gate, const float *up, size_t n);
+void act_gelu_avx2(float *y, const float *gate, const float *up, size_t n);
+void act_gelu_erf_avx2(float *y, const float *gate, const float *up, size_t n);
+void act_gelu_quick_avx2(float *y, const float *gate, const float *up, size_t n);
+void act_relu_avx2(float *y, const float *gate, const float *up, size_t n);
+void act_relu_sqr_avx2(float *y, const float *gate, const float *up, size_t n);
+void act_swiglu_oai_avx2(float *y, const float *gate, const float *up, size_t n);
+void softcap_avx2(float *x, float cap, size_t n);
 void kv_dot_f32_avx2(float *s, const float *q, size_t q_stride, int n_q, const void *k, size_t kv_stride,
                      int n_kv, int d);
 void kv_dot_f16_avx2(float *s, const float *q, size_t q_stride, int n_q, const void *k, size_t kv_stride,

@@ -20,6 +20,11 @@ float dot_avx512(const float *a, const float *b, size_t n);
 void axpy_avx512(float *y, float a, const float *x, size_t n);
 float exp_sum_avx512(float *x, float max, size_t n);
 void act_silu_avx512(float *y, const float *gate, const float *up, size_t n);
+void act_gelu_avx512(float *y, const float *gate, const float *up, size_t n);
+void act_gelu_erf_avx512(float *y, const float *gate, const float *up, size_t n);
+void act_gelu_quick_avx512(float *y, const float *gate, const float *up, size_t n);
+void act_swiglu_oai_avx512(float *y, const float *gate, const float *up, size_t n);
+void softcap_avx512(float *x, float cap, size_t n);
 void kv_sum_f32_avx512(float *o, size_t o_stride, const float *p, int n_q, const void *v, size_t kv_stride,
                        int n_kv, int d);
 void kv_sum_f16_avx512(float *o, size_t o_stride, const float *p, int n_q, const void *v, size_t kv_stride,

@@ -21,7 +21,12 @@ const struct kern_ops kern_avx512 = {
     .dot = dot_avx512,
     .axpy = axpy_avx512,
     .exp_sum = exp_sum_avx512,
-    .act = {[KERN_ACT_SILU] = act_silu_avx512},
+    .act = {[KERN_ACT_SILU] = act_silu_avx512,
+            [KERN_ACT_GELU] = act_gelu_avx512,
+            [KERN_ACT_GELU_ERF] = act_gelu_erf_avx512,
+            [KERN_ACT_GELU_QUICK] = act_gelu_quick_avx512,
+            [KERN_ACT_SWIGLU_OAI] = act_swiglu_oai_avx512},
+    .softcap = softcap_avx512,
     .kv_sum = {[DTYPE_F32] = kv_sum_f32_avx512, [DTYPE_F16] = kv_sum_f16_avx512},
 };
 #endif

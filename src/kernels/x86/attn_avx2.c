@@ -1,24 +1,39 @@
 /* attn_avx2.c - scores against cached keys and weighted sums of cached values.
  *
- * A row of the cache is loaded once for all the queries that share it, four queries at a time; the last
- * columns of a head that is no multiple of eight are done one by one. */
+ * Tiles of queries and keys (or of queries and columns) keep eight or twelve sums in registers: that hides
+ * the latency of a multiplication, and what is read of the cache serves all queries of the tile.  Whatever
+ * the tile, a sum takes its products in the same order.  The last columns of a head that is no multiple of
+ * eight are done one by one. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <string.h>
 
+#include "blocks.h"
 #include "convert.h"
 #include "parts_avx2.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* ---- types of a cache ----------------------------------------------------------------------- */
+
 struct reader { /* of a row's elements */
-    __m256 (*eight)(const char *row, int c);
-    float (*one)(const char *row, int c);
+    __m256 (*scale)(const char *row, int c);                      /* of 32 from column c, if they have one */
+    __m256 (*eight)(const char *row, int c, int i, __m256 scale); /* from column c + 8 i */
+    float (*one)(const char *row, int c);                         /* NULL: rows end with a block */
+    int n_keys; /* for four queries at a time: as many as leave registers for what eight() needs */
 };
 
-INLINE __m256 eight_f32(const char *row, int c)
+INLINE __m256 no_scale(const char *row, int c)
 {
-    return _mm256_loadu_ps((const float *)(const void *)(row + 4 * c));
+    (void)row;
+    (void)c;
+    return _mm256_setzero_ps();
+}
+
+INLINE __m256 eight_f32(const char *row, int c, int i, __m256 scale)
+{
+    (void)scale;
+    return _mm256_loadu_ps((const float *)(const void *)row + c + 8 * i);
 }
 
 INLINE float one_f32(const char *row, int c)
@@ -28,113 +43,228 @@ INLINE float one_f32(const char *row, int c)
     return x;
 }
 
-INLINE __m256 eight_f16(const char *row, int c)
+INLINE __m128i load_halves(const char *row, int c)
 {
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(row + 2 * c)));
+    return _mm_loadu_si128((const __m128i *)(const void *)(row + 2 * c));
+}
+
+INLINE uint16_t one_half(const char *row, int c)
+{
+    uint16_t h;
+    memcpy(&h, row + 2 * c, sizeof h);
+    return h;
+}
+
+INLINE __m256 eight_f16(const char *row, int c, int i, __m256 scale)
+{
+    (void)scale;
+    return _mm256_cvtph_ps(load_halves(row, c + 8 * i));
 }
 
 INLINE float one_f16(const char *row, int c)
 {
-    uint16_t h;
-    memcpy(&h, row + 2 * c, sizeof h);
-    return float_of_f16(h);
+    return float_of_f16(one_half(row, c));
 }
 
-INLINE float sum_of(__m256 v)
+INLINE __m256 eight_bf16(const char *row, int c, int i, __m256 scale)
 {
-    __m128 x = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
-    return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
+    (void)scale;
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_halves(row, c + 8 * i)), 16));
 }
 
-/* nq queries against one key. */
-INLINE void dot_key(float *s, size_t s_stride, const float *q, size_t q_stride, int nq, const char *k, int d,
-                    struct reader r)
+INLINE float one_bf16(const char *row, int c)
 {
-    __m256 sum[4];
-    int c = 0;
+    return float_of_bf16(one_half(row, c));
+}
+
+INLINE __m256 broadcast_f16(const uint16_t *h)
+{
+    return _mm256_cvtph_ps(_mm_set1_epi16((short)*h));
+}
+
+INLINE const struct block_q8_0 *q8_0_at(const char *row, int c)
+{
+    return (const struct block_q8_0 *)(const void *)row + (unsigned)c / 32;
+}
+
+INLINE __m256 scale_q8_0(const char *row, int c)
+{
+    return broadcast_f16(&q8_0_at(row, c)->d);
+}
+
+INLINE __m256 eight_q8_0(const char *row, int c, int i, __m256 scale)
+{
+    __m128i codes = _mm_loadl_epi64((const __m128i *)(const void *)(q8_0_at(row, c)->qs + 8 * i));
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes)), scale);
+}
+
+INLINE const struct block_q4_0 *q4_0_at(const char *row, int c)
+{
+    return (const struct block_q4_0 *)(const void *)row + (unsigned)c / 32;
+}
+
+INLINE __m256 scale_q4_0(const char *row, int c)
+{
+    return broadcast_f16(&q4_0_at(row, c)->d);
+}
+
+/* Low nibbles are the first sixteen elements, high ones the others. */
+INLINE __m256 eight_q4_0(const char *row, int c, int i, __m256 scale)
+{
+    __m128i pairs = _mm_loadl_epi64((const __m128i *)(const void *)(q4_0_at(row, c)->qs + 8 * (i % 2)));
+    __m256i codes = _mm256_cvtepu8_epi32(pairs);
+    codes = i < 2 ? _mm256_and_si256(codes, _mm256_set1_epi32(15)) : _mm256_srli_epi32(codes, 4);
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(codes, _mm256_set1_epi32(8))), scale);
+}
+
+/* ---- scores --------------------------------------------------------------------------------- */
+
+/* The sums of four vectors, each as (0 + 1 + (2 + 3)) + (4 + 5 + (6 + 7)). */
+INLINE __m128 sums_of(const __m256 v[4])
+{
+    __m256 quads = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
+    return _mm_add_ps(_mm256_castps256_ps128(quads), _mm256_extractf128_ps(quads, 1));
+}
+
+/* Eight columns, from c + 8 e on, of nq queries and nk keys. */
+INLINE void dot_eight(__m256 sum[12], const float *q, size_t q_stride, int nq, const char *k,
+                      size_t kv_stride, int nk, int c, int e, const __m256 scale[4], struct reader r)
+{
+    __m256 key[4];
 #pragma GCC unroll 4
-    for (int i = 0; i < nq; i++) sum[i] = _mm256_setzero_ps();
-    for (; c + 8 <= d; c += 8) {
-        __m256 key = r.eight(k, c);
-#pragma GCC unroll 4
-        for (int i = 0; i < nq; i++)
-            sum[i] = _mm256_fmadd_ps(_mm256_loadu_ps(q + (size_t)i * q_stride + c), key, sum[i]);
-    }
+    for (int j = 0; j < nk; j++) key[j] = r.eight(k + (size_t)j * kv_stride, c, e, scale[j]);
 #pragma GCC unroll 4
     for (int i = 0; i < nq; i++) {
-        float total = sum_of(sum[i]);
-        for (int at = c; at < d; at++) total += q[(size_t)i * q_stride + (size_t)at] * r.one(k, at);
-        s[(size_t)i * s_stride] = total;
+        __m256 query = _mm256_loadu_ps(q + (size_t)i * q_stride + c + 8 * e);
+#pragma GCC unroll 4
+        for (int j = 0; j < nk; j++) sum[i * nk + j] = _mm256_fmadd_ps(query, key[j], sum[i * nk + j]);
     }
+}
+
+/* nq queries against nk keys; their scores to s[i][j]. */
+INLINE void dot_tile(float *s, size_t s_stride, const float *q, size_t q_stride, int nq, const char *k,
+                     size_t kv_stride, int nk, int d, struct reader r)
+{
+    __m256 sum[12], scale[4];
+    float total[12];
+    int c = 0;
+#pragma GCC unroll 12
+    for (int t = 0; t < 12; t++) sum[t] = _mm256_setzero_ps();
+    for (; c + 32 <= d; c += 32) {
+#pragma GCC unroll 4
+        for (int j = 0; j < nk; j++) scale[j] = r.scale(k + (size_t)j * kv_stride, c);
+#pragma GCC unroll 4
+        for (int e = 0; e < 4; e++) dot_eight(sum, q, q_stride, nq, k, kv_stride, nk, c, e, scale, r);
+    }
+    for (; r.one && c + 8 <= d; c += 8) dot_eight(sum, q, q_stride, nq, k, kv_stride, nk, c, 0, scale, r);
+    _mm_storeu_ps(total, sums_of(sum));
+    if (nq * nk > 4) _mm_storeu_ps(total + 4, sums_of(sum + 4));
+    if (nq * nk > 8) _mm_storeu_ps(total + 8, sums_of(sum + 8));
+    for (; r.one && c < d; c++)
+        for (int i = 0; i < nq; i++)
+            for (int j = 0; j < nk; j++) {
+                float query = q[(size_t)i * q_stride + (size_t)c];
+                total[i * nk + j] += query * r.one(k + (size_t)j * kv_stride, c);
+            }
+#pragma GCC unroll 4
+    for (int i = 0; i < nq; i++) memcpy(s + (size_t)i * s_stride, total + i * nk, sizeof *s * (size_t)nk);
+}
+
+/* nq queries against all keys, nk at a time. */
+INLINE void dot_queries(float *s, const float *q, size_t q_stride, int nq, const char *k, size_t kv_stride,
+                        int n_kv, int nk, int d, struct reader r)
+{
+    int j = 0;
+    for (; j + nk <= n_kv; j += nk)
+        dot_tile(s + j, (size_t)n_kv, q, q_stride, nq, k + (size_t)j * kv_stride, kv_stride, nk, d, r);
+    for (; j < n_kv; j++)
+        dot_tile(s + j, (size_t)n_kv, q, q_stride, nq, k + (size_t)j * kv_stride, kv_stride, 1, d, r);
 }
 
 INLINE void kv_dot(float *s, const float *q, size_t q_stride, int n_q, const char *k, size_t kv_stride,
                    int n_kv, int d, struct reader r)
 {
-    for (int j = 0; j < n_kv; j++, k += kv_stride) {
-        int i = 0;
-        for (; i + 4 <= n_q; i += 4)
-            dot_key(s + i * n_kv + j, (size_t)n_kv, q + (size_t)i * q_stride, q_stride, 4, k, d, r);
-        for (; i < n_q; i++)
-            dot_key(s + i * n_kv + j, (size_t)n_kv, q + (size_t)i * q_stride, q_stride, 1, k, d, r);
-    }
+    int i = 0;
+    for (; i + 4 <= n_q; i += 4)
+        dot_queries(s + i * n_kv, q + (size_t)i * q_stride, q_stride, 4, k, kv_stride, n_kv, r.n_keys, d, r);
+    for (; i + 2 <= n_q; i += 2)
+        dot_queries(s + i * n_kv, q + (size_t)i * q_stride, q_stride, 2, k, kv_stride, n_kv, 4, d, r);
+    if (i < n_q)
+        dot_queries(s + i * n_kv, q + (size_t)i * q_stride, q_stride, 1, k, kv_stride, n_kv, 4, d, r);
 }
 
-/* Eight columns of nq outputs: over all values. */
-INLINE void sum_columns(float *o, size_t o_stride, const float *p, int nq, const char *v, size_t kv_stride,
-                        int n_kv, int c, struct reader r)
+/* ---- weighted sums -------------------------------------------------------------------------- */
+
+/* nv vectors of columns, from c + 8 first on, of nq outputs: over all values. */
+INLINE void sum_tile(float *o, size_t o_stride, const float *p, int nq, const char *v, size_t kv_stride,
+                     int n_kv, int c, int first, int nv, struct reader r)
 {
-    __m256 sum[4];
+    __m256 sum[8];
+    float *at = o + c + 8 * first;
 #pragma GCC unroll 4
-    for (int i = 0; i < nq; i++) sum[i] = _mm256_loadu_ps(o + (size_t)i * o_stride + c);
-    for (int j = 0; j < n_kv; j++) {
-        __m256 value = r.eight(v + (size_t)j * kv_stride, c);
+    for (int i = 0; i < nq; i++)
 #pragma GCC unroll 4
-        for (int i = 0; i < nq; i++) sum[i] = _mm256_fmadd_ps(_mm256_set1_ps(p[i * n_kv + j]), value, sum[i]);
+        for (int e = 0; e < nv; e++) sum[i * nv + e] = _mm256_loadu_ps(at + (size_t)i * o_stride + 8 * e);
+    for (int j = 0; j < n_kv; j++, v += kv_stride) {
+        __m256 value[4], scale = r.scale(v, c);
+#pragma GCC unroll 4
+        for (int e = 0; e < nv; e++) value[e] = r.eight(v, c, first + e, scale);
+#pragma GCC unroll 4
+        for (int i = 0; i < nq; i++) {
+            __m256 weight = _mm256_broadcast_ss(p + i * n_kv + j);
+#pragma GCC unroll 4
+            for (int e = 0; e < nv; e++) sum[i * nv + e] = _mm256_fmadd_ps(weight, value[e], sum[i * nv + e]);
+        }
     }
 #pragma GCC unroll 4
-    for (int i = 0; i < nq; i++) _mm256_storeu_ps(o + (size_t)i * o_stride + c, sum[i]);
+    for (int i = 0; i < nq; i++)
+#pragma GCC unroll 4
+        for (int e = 0; e < nv; e++) _mm256_storeu_ps(at + (size_t)i * o_stride + 8 * e, sum[i * nv + e]);
+}
+
+/* All columns of nq outputs, nv vectors at a time. */
+INLINE void sum_queries(float *o, size_t o_stride, const float *p, int nq, const char *v, size_t kv_stride,
+                        int n_kv, int d, int nv, struct reader r)
+{
+    int c = 0;
+    for (; c + 32 <= d; c += 32)
+#pragma GCC unroll 4
+        for (int e = 0; e < 4; e += nv) sum_tile(o, o_stride, p, nq, v, kv_stride, n_kv, c, e, nv, r);
+    for (; r.one && c + 8 <= d; c += 8) sum_tile(o, o_stride, p, nq, v, kv_stride, n_kv, c, 0, 1, r);
+    for (; r.one && c < d; c++)
+        for (int i = 0; i < nq; i++)
+            for (int j = 0; j < n_kv; j++)
+                o[(size_t)i * o_stride + (size_t)c] += p[i * n_kv + j] * r.one(v + (size_t)j * kv_stride, c);
 }
 
 INLINE void kv_sum(float *o, size_t o_stride, const float *p, int n_q, const char *v, size_t kv_stride,
                    int n_kv, int d, struct reader r)
 {
-    int c = 0;
-    for (; c + 8 <= d; c += 8) {
-        int i = 0;
-        for (; i + 4 <= n_q; i += 4)
-            sum_columns(o + (size_t)i * o_stride, o_stride, p + i * n_kv, 4, v, kv_stride, n_kv, c, r);
-        for (; i < n_q; i++)
-            sum_columns(o + (size_t)i * o_stride, o_stride, p + i * n_kv, 1, v, kv_stride, n_kv, c, r);
+    int i = 0;
+    for (; i + 4 <= n_q; i += 4)
+        sum_queries(o + (size_t)i * o_stride, o_stride, p + i * n_kv, 4, v, kv_stride, n_kv, d, 2, r);
+    for (; i + 2 <= n_q; i += 2)
+        sum_queries(o + (size_t)i * o_stride, o_stride, p + i * n_kv, 2, v, kv_stride, n_kv, d, 4, r);
+    if (i < n_q)
+        sum_queries(o + (size_t)i * o_stride, o_stride, p + i * n_kv, 1, v, kv_stride, n_kv, d, 4, r);
+}
+
+/* ---- slots ---------------------------------------------------------------------------------- */
+
+#define KV(type, ...)                                                                                        \
+    void kv_dot_##type##_avx2(float *s, const float *q, size_t q_stride, int n_q, const void *k,             \
+                              size_t kv_stride, int n_kv, int d)                                             \
+    {                                                                                                        \
+        kv_dot(s, q, q_stride, n_q, k, kv_stride, n_kv, d, (struct reader){__VA_ARGS__});                    \
+    }                                                                                                        \
+    void kv_sum_##type##_avx2(float *o, size_t o_stride, const float *p, int n_q, const void *v,             \
+                              size_t kv_stride, int n_kv, int d)                                             \
+    {                                                                                                        \
+        kv_sum(o, o_stride, p, n_q, v, kv_stride, n_kv, d, (struct reader){__VA_ARGS__});                    \
     }
-    for (; c < d; c++)
-        for (int i = 0; i < n_q; i++)
-            for (int j = 0; j < n_kv; j++)
-                o[(size_t)i * o_stride + (size_t)c] += p[i * n_kv + j] * r.one(v + (size_t)j * kv_stride, c);
-}
-
-void kv_dot_f32_avx2(float *s, const float *q, size_t q_stride, int n_q, const void *k, size_t kv_stride,
-                     int n_kv, int d)
-{
-    kv_dot(s, q, q_stride, n_q, k, kv_stride, n_kv, d, (struct reader){eight_f32, one_f32});
-}
-
-void kv_dot_f16_avx2(float *s, const float *q, size_t q_stride, int n_q, const void *k, size_t kv_stride,
-                     int n_kv, int d)
-{
-    kv_dot(s, q, q_stride, n_q, k, kv_stride, n_kv, d, (struct reader){eight_f16, one_f16});
-}
-
-void kv_sum_f32_avx2(float *o, size_t o_stride, const float *p, int n_q, const void *v, size_t kv_stride,
-                     int n_kv, int d)
-{
-    kv_sum(o, o_stride, p, n_q, v, kv_stride, n_kv, d, (struct reader){eight_f32, one_f32});
-}
-
-void kv_sum_f16_avx2(float *o, size_t o_stride, const float *p, int n_q, const void *v, size_t kv_stride,
-                     int n_kv, int d)
-{
-    kv_sum(o, o_stride, p, n_q, v, kv_stride, n_kv, d, (struct reader){eight_f16, one_f16});
-}
+KV(f32, no_scale, eight_f32, one_f32, 3)
+KV(f16, no_scale, eight_f16, one_f16, 2)
+KV(bf16, no_scale, eight_bf16, one_bf16, 3)
+KV(q8_0, scale_q8_0, eight_q8_0, NULL, 2)
+KV(q4_0, scale_q4_0, eight_q4_0, NULL, 2)
 #endif

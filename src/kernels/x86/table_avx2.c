@@ -45,7 +45,15 @@ const struct kern_ops kern_avx2 = {
             [KERN_ACT_RELU_SQR] = act_relu_sqr_avx2,
             [KERN_ACT_SWIGLU_OAI] = act_swiglu_oai_avx2},
     .softcap = softcap_avx2,
-    .kv_dot = {[DTYPE_F32] = kv_dot_f32_avx2, [DTYPE_F16] = kv_dot_f16_avx2},
-    .kv_sum = {[DTYPE_F32] = kv_sum_f32_avx2, [DTYPE_F16] = kv_sum_f16_avx2},
+    .kv_dot = {[DTYPE_F32] = kv_dot_f32_avx2,
+               [DTYPE_F16] = kv_dot_f16_avx2,
+               [DTYPE_BF16] = kv_dot_bf16_avx2,
+               [DTYPE_Q8_0] = kv_dot_q8_0_avx2,
+               [DTYPE_Q4_0] = kv_dot_q4_0_avx2},
+    .kv_sum = {[DTYPE_F32] = kv_sum_f32_avx2,
+               [DTYPE_F16] = kv_sum_f16_avx2,
+               [DTYPE_BF16] = kv_sum_bf16_avx2,
+               [DTYPE_Q8_0] = kv_sum_q8_0_avx2,
+               [DTYPE_Q4_0] = kv_sum_q4_0_avx2},
 };
 #endif

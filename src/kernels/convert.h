@@ -20,6 +20,8 @@ static inline uint32_t bits_of_float(float f)
     return bits;
 }
 
+#define F16_NAN 0x7e00 /* a quiet one */
+
 /* IEEE binary16; subnormals, infinities and NaN included. */
 static inline float float_of_f16(uint16_t h)
 {

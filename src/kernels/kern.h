@@ -58,7 +58,8 @@ struct kern_ops {
 
     /* n elements (a multiple of the block) to float32 and back.  decode is exact up to float32
      * rounding.  encode rounds to nearest even for F16 and BF16; for quantised types it is the
-     * deterministic choice of ggml's reference quantiser, without importance weights. */
+     * deterministic choice of ggml's reference quantiser, without importance weights.  Of the types of a
+     * cache (see kv_dot), a block with an element that is not finite is all NaN. */
     void (*decode[DTYPE_COUNT])(float *dst, const void *src, size_t n);
     void (*encode[DTYPE_COUNT])(void *dst, const float *src, size_t n);
 

@@ -168,11 +168,36 @@ static void encode_all_halves(struct kc *kc)
     }
 }
 
+/* What is not finite shows in its own block and nowhere else, wherever it stands. */
+static void encode_not_finite(struct kc *kc)
+{
+    static const float odd[] = {NAN, -NAN, INFINITY, -INFINITY};
+    const size_t n = 96, bytes = dtype_row_bytes(dtype_info((uint32_t)kc->index), n);
+    for (size_t at = 0; at < n * COUNT_OF(odd); at++) {
+        char want[96 * 4];
+        float back[96], here = odd[at % COUNT_OF(odd)];
+        size_t place = at / COUNT_OF(odd);
+        kc_case(kc, "%g at %zu", (double)here, place);
+        kc_reset(kc);
+        float *src = kc_in(kc, n * sizeof *src);
+        void *dst = kc_out(kc, bytes);
+        kc_fill_floats(kc, KC_RANDOM, src, n);
+        src[place] = here;
+        kc->ops->encode[kc->index](dst, src, n);
+        kc->scalar->encode[kc->index](want, src, n);
+        if (memcmp(dst, want, bytes)) kc_fail(kc, "not the scalar bytes");
+        kc->scalar->decode[kc->index](back, dst, n);
+        for (size_t i = 0; i < n; i++)
+            if ((bool)isnan(back[i]) != (i / 32 == place / 32)) kc_fail(kc, "%zu is %g", i, (double)back[i]);
+    }
+}
+
 void kc_check_encode(struct kc *kc)
 {
     kc_for_lengths(kc, encode_case, dtype_info((uint32_t)kc->index)->block_n);
     encode_error(kc);
     if (kc->index == DTYPE_F16 || kc->index == DTYPE_BF16) encode_all_halves(kc);
+    if (kc->index == DTYPE_Q8_0 || kc->index == DTYPE_Q4_0) encode_not_finite(kc);
 }
 
 /* ---- activations ------------------------------------------------------------------------- */

@@ -138,6 +138,29 @@ static void f16_cut_off(void *dst, const float *src, size_t n)
     }
 }
 
+/* Right, but for a NaN, which the largest of magnitudes does not find. */
+static void q8_0_nan_lost(void *dst, const float *src, size_t n)
+{
+    for (size_t at = 0; at < n; at += 32) {
+        float known[32];
+        for (size_t i = 0; i < 32; i++) known[i] = isnan(src[at + i]) ? 0 : src[at + i];
+        kern_scalar.encode[DTYPE_Q8_0]((struct block_q8_0 *)dst + at / 32, known, 32);
+    }
+}
+
+/* Of two that are equally large, the last decides on the sign of the scale. */
+static void q4_0_last_extreme(void *dst, const float *src, size_t n)
+{
+    for (size_t at = 0; at < n; at += 32) {
+        struct block_q4_0 *b = (struct block_q4_0 *)dst + at / 32;
+        float top = 0;
+        for (size_t i = 0; i < 32; i++)
+            if (fabsf(src[at + i]) >= fabsf(top)) top = src[at + i];
+        kern_scalar.encode[DTYPE_Q4_0](b, src + at, 32);
+        if (top != 0) b->d = f16_of_float(top / -8);
+    }
+}
+
 static void mm_last_row_lost(const struct kern_mm_args *a)
 {
     struct kern_mm_args part = *a;
@@ -226,6 +249,8 @@ static const struct fault {
     FAULT(rope, KERN_ROPE_HALVES, rope_other_way),
     FAULT(quant_act, 0, acts_wrong_sum),
     FAULT(encode, DTYPE_F16, f16_cut_off),
+    FAULT(encode, DTYPE_Q8_0, q8_0_nan_lost),
+    FAULT(encode, DTYPE_Q4_0, q4_0_last_extreme),
     FAULT(mm, DTYPE_Q4_K, mm_last_row_lost),
     FAULT(mm, DTYPE_Q8_0, mm_last_block_lost),
     FAULT(mm, DTYPE_Q8_0, mm_offset_afterwards),

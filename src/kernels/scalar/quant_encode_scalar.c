@@ -3,6 +3,7 @@
  * The choices of scale and rounding are those of ggml's reference quantisers, so that a file made here
  * holds the same numbers as one made there. */
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "blocks.h"
@@ -88,11 +89,22 @@ static float quantize_affine(int *q, const float *x, int steps, float *least)
     return d;
 }
 
+static bool all_finite(const float *x, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!isfinite(x[i])) return false;
+    return true;
+}
+
 void encode_q4_0_scalar(void *dst, const float *src, size_t n)
 {
     struct block_q4_0 *b = dst;
     int q[32];
     for (; n >= 32; n -= 32, src += 32, b++) {
+        if (!all_finite(src, 32)) {
+            *b = (struct block_q4_0){.d = F16_NAN};
+            continue;
+        }
         b->d = f16_of_float(quantize_symmetric(q, src, 8));
         pack_nibbles(b->qs, q);
     }
@@ -144,6 +156,10 @@ void encode_q8_0_scalar(void *dst, const float *src, size_t n)
 {
     struct block_q8_0 *b = dst;
     for (; n >= 32; n -= 32, src += 32, b++) {
+        if (!all_finite(src, 32)) {
+            *b = (struct block_q8_0){.d = F16_NAN};
+            continue;
+        }
         float d = fabsf(extreme(src, 32)) / 127, id = inverse(d);
         b->d = f16_of_float(d);
         for (int i = 0; i < 32; i++) b->qs[i] = (int8_t)rounded(src[i] * id);

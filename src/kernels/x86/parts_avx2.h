@@ -23,6 +23,9 @@ void mm_iq4_xs_avx2(const struct kern_mm_args *a);
 
 void decode_f16_avx2(float *dst, const void *src, size_t n);
 void encode_f16_avx2(void *dst, const float *src, size_t n);
+void encode_bf16_avx2(void *dst, const float *src, size_t n);
+void encode_q8_0_avx2(void *dst, const float *src, size_t n);
+void encode_q4_0_avx2(void *dst, const float *src, size_t n);
 void encode_q4_k_avx2(void *dst, const float *src, size_t n);
 void encode_q5_k_avx2(void *dst, const float *src, size_t n);
 void encode_q6_k_avx2(void *dst, const float *src, size_t n);

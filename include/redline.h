@@ -56,6 +56,9 @@ int redline_tokenize(const struct redline_model *model, const char *text, size_t
 int redline_piece(const struct redline_model *model, int32_t id, bool special, char **text,
                   size_t *n_bytes, struct redline_err *err);
 
+/* The token that REDLINE_ADD_SPECIAL puts before a text; -1: none, or the file has no tokenizer. */
+int32_t redline_begin_token(const struct redline_model *model);
+
 void redline_free(void *p);
 
 /* ---- chat templates -------------------------------------------------------------------------- */
@@ -219,7 +222,7 @@ struct redline_sampling redline_sampling_default(void);
 enum redline_kind {
     REDLINE_GENERATE, /* TOKEN events: the continuation */
     REDLINE_EMBED,    /* one EMBEDDING event: a vector of the model's width, of length 1 */
-    REDLINE_SCORE,    /* TOKEN events: each given token but the first, with its log-probability */
+    REDLINE_SCORE,    /* TOKEN events: the given tokens that follow a scored position, with log-probability */
 };
 
 enum redline_pooling { /* from the states of all tokens to one vector */
@@ -241,7 +244,10 @@ struct redline_request {
     bool logprobs;         /* of generated tokens; costs a pass over the vocabulary for each */
     struct redline_sampling sampling;
     enum redline_pooling pooling;
-    float *logits;         /* SCORE: room for [n_ids, n_vocab] raw logits, filled until DONE; may be NULL */
+    size_t score_from;     /* SCORE: the first scored position; tokens before it are context alone.  0: all are
+                              scored, which gives each token but the first its log-probability */
+    float *logits;         /* SCORE: room for [n_ids - score_from, n_vocab] raw logits, those after each scored
+                              position, filled until DONE; may be NULL */
 };
 
 /* One request on its way: in the queue, running, or done. */

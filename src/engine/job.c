@@ -40,6 +40,9 @@ static int check_prompt(const struct redline_job *job, struct redline_err *err)
     if (kv_pages_of((int)job->n_prompt) > n_pages)
         return err_set(err, REDLINE_ARG, "the prompt has %zu tokens, the cache holds %d", job->n_prompt,
                        n_pages * KV_PAGE);
+    if (job->kind == REDLINE_SCORE && job->score_from >= job->n_prompt)
+        return err_set(err, REDLINE_ARG, "scoring cannot begin at position %zu of %zu tokens", job->score_from,
+                       job->n_prompt);
     return 0;
 }
 
@@ -53,10 +56,17 @@ static void bound_generation(struct redline_job *job, int n_predict)
     job->n_most = job->context_bound ? most : (size_t)n_predict;
 }
 
+/* Tokens that can come. */
+static size_t capacity(const struct redline_job *job)
+{
+    if (job->kind == REDLINE_GENERATE) return job->n_most;
+    return job->kind == REDLINE_SCORE ? job->n_prompt - job->score_from - 1 : 0;
+}
+
 static int make_stream(struct redline_job *job, struct redline_err *err)
 {
     struct stream *s = &job->stream;
-    s->capacity = job->kind == REDLINE_GENERATE ? job->n_most : job->kind == REDLINE_SCORE ? job->n_prompt - 1 : 0;
+    s->capacity = capacity(job);
     s->ids = mem_new(s->capacity, sizeof *s->ids);
     s->logprobs = mem_new(s->capacity, sizeof *s->logprobs);
     s->times = mem_new(s->capacity, sizeof *s->times);
@@ -150,6 +160,7 @@ int redline_submit(struct redline_job **out, struct redline_engine *e, const str
     job->kind = r->kind;
     job->ignore_end = r->ignore_end;
     job->logprobs = r->logprobs || r->kind == REDLINE_SCORE;
+    job->score_from = r->kind == REDLINE_SCORE ? r->score_from : 0;
     job->logits = r->logits;
     job->session = r->session;
     job->seq = -1;

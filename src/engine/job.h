@@ -50,6 +50,7 @@ struct redline_job {
     size_t n_prompt;
     size_t n_most;                 /* tokens to generate at most */
     bool context_bound;            /* n_most is what the context leaves, not what was asked for */
+    size_t score_from;             /* SCORE: positions before it want no logits */
     float *logits;                 /* SCORE: the caller's, or NULL */
     struct redline_session *session; /* borrowed, or NULL */
 

@@ -199,7 +199,8 @@ static void describe_job(const struct redline_engine *e, struct sched_job *to, c
                              .n_todo = job->phase == SCHED_DECODE ? 1 : (int)(job->n_prompt - n_fed),
                              .all_outputs = job->kind == REDLINE_SCORE,
                              .n_pages = job_pages(job),
-                             .rest = rest};
+                             .rest = rest,
+                             .n_silent = (int)(job->score_from - MIN(job->score_from, n_fed))};
 }
 
 /* The plan of the next step, carried out as far as sequences are concerned. */

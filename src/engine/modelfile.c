@@ -154,6 +154,12 @@ int redline_chat_ids(const struct redline_model *model, const struct redline_cha
     return 0;
 }
 
+int32_t redline_begin_token(const struct redline_model *model)
+{
+    const struct vocab_special *special = model->vocab ? vocab_special(model->vocab) : NULL;
+    return special && special->add_bos ? special->bos : -1;
+}
+
 int redline_piece(const struct redline_model *model, int32_t id, bool special, char **text,
                   size_t *n_bytes, struct redline_err *err)
 {

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base.h"
 #include "clock.h"
 
 /* ---- generate --------------------------------------------------------------------------------- */
@@ -76,17 +77,15 @@ static bool embed_takes(struct redline_job *job, size_t n, struct outcome_rows *
 
 static unsigned score_wants(const struct redline_job *job, size_t i)
 {
-    (void)job;
-    (void)i;
-    return MODEL_LOGITS;
+    return i >= job->score_from ? MODEL_LOGITS : 0;
 }
 
 static bool score_takes(struct redline_job *job, size_t n, struct outcome_rows *rows, enum redline_stop *stop)
 {
-    size_t n_vocab = (size_t)rows->n_vocab;
+    size_t n_vocab = (size_t)rows->n_vocab, from = job->score_from;
     uint64_t now = clock_ns();
-    for (size_t i = job->n_fed - n; i < job->n_fed; i++) {
-        if (job->logits) memcpy(job->logits + i * n_vocab, rows->logits, n_vocab * sizeof(float));
+    for (size_t i = MAX(job->n_fed - n, from); i < job->n_fed; i++) {
+        if (job->logits) memcpy(job->logits + (i - from) * n_vocab, rows->logits, n_vocab * sizeof(float));
         if (i + 1 < job->n_prompt) {
             int32_t next = job->prompt[i + 1];
             job_push(job, next, job->logprobs ? sampler_logprob(rows->logits, rows->n_vocab, next) : NAN, now);

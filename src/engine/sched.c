@@ -58,8 +58,9 @@ static int feed(struct sched_plan *p, const struct sched_job *jobs, int i, int n
 {
     n = MIN(n, jobs[i].n_todo - p->n_feed[i]);
     if (jobs[i].all_outputs) {
-        n = MIN(n, *n_outputs);
-        *n_outputs -= n;
+        int n_silent = MAX(jobs[i].n_silent - p->n_feed[i], 0);
+        n = MIN(n, n_silent + *n_outputs);
+        *n_outputs -= MAX(n - n_silent, 0);
     }
     p->n_feed[i] += n;
     return n;
@@ -80,10 +81,10 @@ static void share_out(struct sched_plan *p, const struct sched_job *jobs, int n,
     if (n_prefill == 0) return;
     int room = b->n_tokens - n_decode;
     if (n_decode > 0) room = MIN(room, MAX(b->n_beside, n_prefill));
-    int share = room / n_prefill, share_scored = n_scored ? MIN(share, n_outputs / n_scored) : 0;
+    int share = room / n_prefill, share_scored = n_scored ? n_outputs / n_scored : 0;
     for (int i = 0; i < n; i++)
         if (jobs[i].phase != SCHED_DECODE)
-            room -= feed(p, jobs, i, jobs[i].all_outputs ? share_scored : share, &n_outputs);
+            room -= feed(p, jobs, i, jobs[i].all_outputs ? MIN(share, jobs[i].n_silent + share_scored) : share, &n_outputs);
     for (int i = 0; i < n && room > 0; i++)
         if (jobs[i].phase != SCHED_DECODE) room -= feed(p, jobs, i, room, &n_outputs);
 }

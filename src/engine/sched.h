@@ -22,6 +22,7 @@ struct sched_job { /* one request */
     bool all_outputs; /* every token wants its logits, not the last alone */
     int n_pages;      /* of the cache that its sequence will hold at the end, at most */
     int rest;         /* while waiting: its session among the rests, whose sequence it goes on; or -1 */
+    int n_silent;     /* with all_outputs: so many of n_todo come first and want none */
 };
 
 struct sched_rest { /* a session at rest that holds a sequence */

@@ -29,7 +29,7 @@ static struct redline_err err;
 struct plan { /* one request of the mix */
     enum redline_kind kind;
     int32_t ids[N_CTX + 40];
-    int n_ids, n_predict;
+    int n_ids, n_predict, score_from;
     enum redline_pooling pooling;
     bool cancelled, too_long;
 };
@@ -57,6 +57,7 @@ static void make_mix(struct plan *plans, uint64_t seed)
         p->n_ids = p->too_long ? N_CTX + 1 + (int)rng_below(&r, 30)
                                : 1 + (int)rng_below(&r, rng_below(&r, 4) ? 40 : 250);
         p->n_predict = rng_below(&r, 10) ? (int)rng_below(&r, 60) : -1;
+        p->score_from = p->kind == REDLINE_SCORE ? (int)rng_below(&r, (uint64_t)p->n_ids) : 0;
         for (int k = 0; k < p->n_ids; k++) p->ids[k] = (int32_t)rng_below(&r, N_VOCAB);
     }
 }
@@ -68,6 +69,7 @@ static struct redline_request request_of(const struct plan *p)
                                     .n_ids = (size_t)p->n_ids,
                                     .n_predict = p->n_predict,
                                     .logprobs = true,
+                                    .score_from = (size_t)p->score_from,
                                     .pooling = p->pooling};
 }
 
@@ -325,7 +327,26 @@ static void test_scores_and_vectors(void **state)
         for (int v = 0; v < N_VOCAB; v++) sum += exp((double)logits[i * N_VOCAB + (size_t)v]);
         assert_true(fabs((double)logits[i * N_VOCAB + (size_t)ids[i + 1]] - log(sum) - (double)got[i]) < 1e-5);
     }
+
+    /* from a later position on: the same rows and figures, and no others */
+    static float some[40 * N_VOCAB];
+    float all[39];
+    memcpy(all, got, sizeof all);
     redline_job_free(&job);
+    request.logits = some;
+    request.score_from = 23;
+    OK(redline_submit(&job, engine, &request, &err));
+    OK(redline_wait(job, &event, &err));
+    got = redline_job_logprobs(job, &n);
+    assert_int_equal(n, 16);
+    assert_memory_equal(got, all + 23, 16 * sizeof *got);
+    assert_memory_equal(redline_job_ids(job, &n), ids + 24, 16 * sizeof *ids);
+    assert_memory_equal(some, logits + 23 * N_VOCAB, sizeof(float) * 17 * N_VOCAB);
+    for (size_t i = 17 * N_VOCAB; i < COUNT_OF(some); i++) assert_true(some[i] == 0);
+    redline_job_free(&job);
+    request.score_from = 40;
+    assert_int_equal(redline_submit(&job, engine, &request, &err), REDLINE_ARG);
+    assert_non_null(strstr(err.message, "position 40 of 40"));
 
     request = (struct redline_request){.kind = REDLINE_EMBED, .ids = ids, .n_ids = 40, .pooling = REDLINE_POOL_MEAN};
     OK(redline_submit(&job, engine, &request, &err));

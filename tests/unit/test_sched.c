@@ -16,6 +16,7 @@ enum { MOST_JOBS = 64, MOST_SEQS = 12, PAGE = 64, MOST_SESSIONS = 16 };
 
 struct request { /* what the simulation knows of a job */
     int n_prompt, n_predict, n_fed, n_made, session; /* session -1: none */
+    int n_silent; /* tokens before the first that is scored */
     uint64_t arrived, started, last_fed;             /* steps */
 };
 
@@ -49,6 +50,7 @@ static void arrive(struct world *w)
                           .session = -1,
                           .arrived = w->step,
                           .last_fed = w->step};
+    if (kind == 1) r->n_silent = (int)rng_below(&w->rng, (uint64_t)r->n_prompt);
     if (kind >= 6) {
         int s = (int)rng_below(&w->rng, MOST_SESSIONS);
         if (!w->sessions[s].busy) {
@@ -101,7 +103,8 @@ static void look(const struct world *w, struct view *v)
             .n_todo = decodes ? 1 : r->n_prompt - r->n_fed,
             .all_outputs = r->n_predict < 0,
             .n_pages = job_pages(r),
-            .rest = i >= w->n_running && r->session >= 0 ? v->rest_of[r->session] : -1};
+            .rest = i >= w->n_running && r->session >= 0 ? v->rest_of[r->session] : -1,
+            .n_silent = MAX(r->n_silent - r->n_fed, 0)};
     }
 }
 
@@ -133,7 +136,7 @@ static void check_shares(const struct world *w, const struct view *v, const stru
         if (!runs) assert_int_equal(p->n_feed[i], 0);
         if (runs) assert_true(p->n_feed[i] >= 1); /* nobody that runs is left out of a step */
         n_tokens += p->n_feed[i];
-        n_outputs += v->jobs[i].all_outputs ? p->n_feed[i] : runs;
+        n_outputs += v->jobs[i].all_outputs ? MAX(p->n_feed[i] - v->jobs[i].n_silent, 0) : runs;
         n_decode += decodes;
         n_prefill += runs && !decodes;
         n_prompt += decodes ? 0 : p->n_feed[i];
@@ -225,30 +228,39 @@ static void test_by_hand(void **state)
     struct sched_rest rests[] = {{.last_used = 9, .n_pages = 4}, {.last_used = 5, .n_pages = 4}};
     (void)state;
     /* two prompts share a step evenly; what the short one leaves goes to the long one */
-    struct sched_job prompts[] = {{SCHED_PREFILL, 100, false, 3, -1}, {SCHED_PREFILL, 10, false, 3, -1}};
+    struct sched_job prompts[] = {{SCHED_PREFILL, 100, false, 3, -1, 0}, {SCHED_PREFILL, 10, false, 3, -1, 0}};
     plan_two(prompts, 2, NULL, 0, &p);
     assert_int_equal(feed[0], 22);
     assert_int_equal(feed[1], 10);
     /* beside one that generates, a prompt is held to its budget */
-    struct sched_job beside[] = {{SCHED_DECODE, 1, false, 3, -1}, {SCHED_PREFILL, 100, false, 3, -1}};
+    struct sched_job beside[] = {{SCHED_DECODE, 1, false, 3, -1, 0}, {SCHED_PREFILL, 100, false, 3, -1, 0}};
     plan_two(beside, 2, NULL, 0, &p);
     assert_int_equal(feed[0], 1);
     assert_int_equal(feed[1], 8);
     /* the session longest at rest gives way, the one that goes on does not */
-    struct sched_job fresh[] = {{SCHED_WAITING, 5, false, 2, -1}};
+    struct sched_job fresh[] = {{SCHED_WAITING, 5, false, 2, -1, 0}};
     plan_two(fresh, 1, rests, 2, &p);
     assert_true(p.n_admit == 1 && evict[1] && !evict[0]);
-    struct sched_job resumed[] = {{SCHED_WAITING, 5, false, 6, 1}};
+    struct sched_job resumed[] = {{SCHED_WAITING, 5, false, 6, 1, 0}};
     plan_two(resumed, 1, rests, 2, &p);
     assert_true(p.n_admit == 1 && !evict[0] && !evict[1]);
     /* none is overtaken at the door, and nobody gives way for nothing */
-    struct sched_job door[] = {{SCHED_DECODE, 1, false, 5, -1}, {SCHED_WAITING, 5, false, 6, -1}, {SCHED_WAITING, 5, false, 1, -1}};
+    struct sched_job door[] = {
+        {SCHED_DECODE, 1, false, 5, -1, 0}, {SCHED_WAITING, 5, false, 6, -1, 0}, {SCHED_WAITING, 5, false, 1, -1, 0}};
     plan_two(door, 3, rests, 1, &p);
     assert_true(p.n_admit == 0 && !evict[0]);
     /* scoring is held to the rows of logits that a step has */
-    struct sched_job scores[] = {{SCHED_PREFILL, 100, true, 3, -1}, {SCHED_DECODE, 1, false, 3, -1}};
+    struct sched_job scores[] = {{SCHED_PREFILL, 100, true, 3, -1, 0}, {SCHED_DECODE, 1, false, 3, -1, 0}};
     plan_two(scores, 2, NULL, 0, &p);
     assert_int_equal(feed[0], 3);
+    /* what comes before the first scored token needs no row */
+    scores[0].n_silent = 5;
+    plan_two(scores, 2, NULL, 0, &p);
+    assert_int_equal(feed[0], 8);
+    struct sched_job halves[] = {{SCHED_PREFILL, 40, true, 3, -1, 20}, {SCHED_PREFILL, 40, true, 3, -1, 10}};
+    plan_two(halves, 2, NULL, 0, &p);
+    assert_int_equal(feed[0], 20); /* its share of 16, and what the other one's rows leave */
+    assert_int_equal(feed[1], 12);
 }
 
 int main(void)

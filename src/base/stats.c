@@ -35,6 +35,15 @@ double stats_median(const double *sorted, size_t n)
     return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
 }
 
+double stats_quantile(const double *sorted, size_t n, double share)
+{
+    if (n == 0) return NAN;
+    double at = share * (double)(n - 1);
+    size_t i = (size_t)at;
+    double part = at - (double)i;
+    return part > 0 ? sorted[i] + part * (sorted[i + 1] - sorted[i]) : sorted[i];
+}
+
 bool stats_median_interval(const double *sorted, size_t n, double probability, double *low, double *high)
 {
     size_t k = 0; /* how many values can be left out at either end */

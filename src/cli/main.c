@@ -17,6 +17,7 @@ static const struct {
     {"logits", cmd_logits, "write the raw logits after each of some tokens"},
     {"inspect", cmd_inspect, "show what is in a model file"},
     {"plan", cmd_plan, "show where everything would live and what it costs, without loading"},
+    {"score", cmd_score, "measure how well a model predicts a text, alone and against a reference"},
     {"bench", cmd_bench, "measure prompt and generation speed beside this machine's limits"},
     {"probe", cmd_probe, "measure what this machine can do at most: memory and arithmetic"},
     {"quantize", cmd_quantize, "re-encode the weights of a model"},

@@ -21,6 +21,12 @@ static void test_few_values(void **state)
     assert_float_equal(stats_mean(v, 4), 4, 1e-15);
     assert_float_equal(stats_median(v, 4), 2.5, 0);
     assert_float_equal(stats_median(v, 3), 2, 0);
+    assert_float_equal(stats_quantile(v, 4, 0), 1, 0);
+    assert_float_equal(stats_quantile(v, 4, 0.5), 2.5, 0);
+    assert_float_equal(stats_quantile(v, 4, 0.9), 3 + 0.7 * 7, 1e-12);
+    assert_float_equal(stats_quantile(v, 4, 1), 10, 0);
+    assert_float_equal(stats_quantile(one, 1, 0.99), 7, 0);
+    assert_true(isnan(stats_quantile(v, 0, 0.5)));
     assert_float_equal(stats_deviation(v, 4), sqrt(50.0 / 3), 1e-12);
     assert_float_equal(stats_deviation(one, 1), 0, 0);
     assert_true(isnan(stats_mean(v, 0)) && isnan(stats_median(v, 0)));

@@ -284,7 +284,7 @@ int cmd_score(int argc, char **argv)
         settings_opt(&set, SETTING_TYPE_V, &s.type_v),
         settings_opt(&set, SETTING_EXACT, &s.exact),
         {"--json", NULL, OPT_FLAG, &s.json, 0, 0, "one JSON object"},
-        {"-q, --quiet", NULL, OPT_FLAG, &s.quiet, 0, 0, "nothing on standard error but errors"},
+        {"-q, --quiet", NULL, OPT_FLAG, &s.quiet, 0, 0, "no measured line on standard error"},
     };
     const struct opt_command command = {
         "redline score MODEL -f TEXT [options]",

@@ -9,7 +9,7 @@ demo=$source_dir/models/demo.gguf
 
 check "help" 0 "usage: redline COMMAND" "$redline" --help
 check "version" 0 "redline 0." "$redline" --version
-for command in run tokenize logits inspect plan bench probe chat config; do
+for command in run tokenize logits inspect plan score bench probe chat config; do
     check "$command --help" 0 "usage: redline $command" "$redline" $command --help
 done
 check "unknown command" 2 "did you mean 'tokenize'?" "$redline" tokenise

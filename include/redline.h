@@ -160,6 +160,7 @@ struct redline_event {
 /* ---- engine --------------------------------------------------------------------------------- */
 
 struct redline_engine;
+struct redline_imatrix; /* redline_probe.h */
 
 /* Sees all events of an engine: while loading on the thread that opens it, later on the engine's own,
  * which waits for it; so it must be quick, and must not call the engine. */
@@ -177,6 +178,8 @@ struct redline_engine_params {
     const char *type_k; /* "f16" or "f32"; NULL: f16 */
     const char *type_v;
     bool exact;         /* float32 activations in every product */
+    struct redline_imatrix *imatrix; /* collects what the weights are multiplied with, while the engine is open;
+                                        may be NULL */
     redline_listener *listener; /* may be NULL */
     void *user;
 };

@@ -117,6 +117,32 @@ bool redline_kernel_at(const struct redline_engine *engine, size_t i, struct red
 int redline_measure_bandwidth(struct redline_engine *engine, double *bytes_per_second,
                               struct redline_err *err);
 
+/* ---- importance matrices --------------------------------------------------------------------- */
+
+/* For each matrix of a model, the sum of the squares of every column of what it is multiplied with: what
+ * redline_quantize() may weigh its errors by.  Collected by an engine that was opened with it
+ * (redline_engine_params.imatrix), from all that the engine computes; several may follow one another. */
+struct redline_imatrix;
+
+int  redline_imatrix_new(struct redline_imatrix **out, struct redline_err *err);
+void redline_imatrix_free(struct redline_imatrix **matrix); /* after the engine; accepts a pointer to NULL */
+
+struct redline_imatrix_text { /* for the file: what was read */
+    const char *dataset;      /* its name, or NULL */
+    uint32_t n_chunks, chunk_size;
+};
+
+struct redline_imatrix_facts {
+    size_t n_entries; /* weights that were multiplied with something */
+    size_t n_partial; /* of them those with experts that no token chose */
+};
+
+/* As a GGUF file like that of llama.cpp's llama-imatrix.  Not while requests run.  REDLINE_ARG: nothing was
+ * computed; REDLINE_FORMAT: a sum is not finite, the sentence says of which weight.  facts may be NULL. */
+int redline_imatrix_write(const struct redline_imatrix *matrix, const char *path,
+                          const struct redline_imatrix_text *text, struct redline_imatrix_facts *facts,
+                          struct redline_err *err);
+
 /* ---- the machine's measured limits ------------------------------------------------------------ */
 
 /* What the limits depend on: on another machine, or with another method, they are measured anew. */

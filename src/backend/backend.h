@@ -10,6 +10,18 @@
 
 struct backend; /* one open device */
 
+/* Who wants to see what goes into the products.  Backends that cannot show it refuse to open. */
+struct backend_watch {
+    /* This weight has been placed, and products will read it. */
+    int (*weight)(void *user, struct str name, const struct weight *w, struct redline_err *err);
+
+    /* n rows of w->n_cols float32 numbers, `stride` apart, that matrix `mat` of w is multiplied with now: before
+     * they are rounded to 8 bits.  Every row once for each weight, in the order of the batch; on any thread, for
+     * one matrix on one at a time. */
+    void (*rows)(void *user, const struct weight *w, int mat, const float *x, size_t stride, int n);
+    void *user;
+};
+
 struct backend_params {
     int n_threads; /* of a CPU */
     bool adapt;    /* fewer of them may be used where that pays; for one who did not ask for a number */
@@ -17,6 +29,7 @@ struct backend_params {
     void (*placed)(void *user, size_t bytes); /* so much of a weight has been copied; may be
                                                 NULL; called by place() alone */
     void *user;
+    const struct backend_watch *watch; /* NULL: nobody watches */
 };
 
 struct backend_ops {

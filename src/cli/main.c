@@ -20,6 +20,7 @@ static const struct {
     {"score", cmd_score, "measure how well a model predicts a text, alone and against a reference"},
     {"bench", cmd_bench, "measure prompt and generation speed beside this machine's limits"},
     {"probe", cmd_probe, "measure what this machine can do at most: memory and arithmetic"},
+    {"imatrix", cmd_imatrix, "collect from a text which columns of the weights matter, for quantize"},
     {"quantize", cmd_quantize, "re-encode the weights of a model"},
     {"synth", cmd_synth, "make a model of a real model's shape with random weights"},
     {"config", cmd_config, "show every setting, its value and where that came from"},

@@ -7,6 +7,7 @@
 
 #include "base.h"
 #include "clock.h"
+#include "collect.h"
 #include "cpu/cpu_probe.h"
 #include "file.h"
 #include "job.h"
@@ -90,6 +91,7 @@ static int fill_engine(struct redline_engine *e, const struct redline_engine_par
     struct loading l = {.engine = e, .start_ns = start, .total = e->plan.weight_bytes};
     p.backend.placed = report_placed;
     p.backend.user = &l;
+    if (params->imatrix) p.backend.watch = collect_watch(params->imatrix);
     TRY(backend_cpu.open(&e->backend, &p.backend, err));
     TRY(model_open(&e->model, e->source->gguf, e->backend, &p.model, err));
     TRY(make_lists(e, p.model.n_seqs, p.n_queue, err));

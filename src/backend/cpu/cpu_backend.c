@@ -39,6 +39,7 @@ static int cpu_open(struct backend **out, const struct backend_params *params,
     pace_init(&b->pace, params->n_threads);
     b->placed = params->placed;
     b->user = params->user;
+    b->watch = params->watch;
     int status = team_new(&b->team, params->n_threads, err);
     if (status) cpu_close(out);
     return status;
@@ -62,6 +63,16 @@ static bool cpu_copies(void)
     return cpu_has_huge_pages();
 }
 
+static int copy_weight(struct cpu_backend *b, struct weight *w, struct redline_err *err)
+{
+    const void *mapped = w->data;
+    size_t bytes = w->mat_bytes * (size_t)w->n_mats;
+    TRY(store_put(&b->store, b->team, &w->data, bytes, err));
+    file_map_forget(mapped, bytes);
+    if (b->placed) b->placed(b->user, bytes);
+    return 0;
+}
+
 static int cpu_place(struct backend *base, struct weight *w, bool whole, struct str name,
                      struct redline_err *err)
 {
@@ -69,13 +80,9 @@ static int cpu_place(struct backend *base, struct weight *w, bool whole, struct 
     if (!b->kern->mm[w->dtype] || !b->kern->decode[w->dtype])
         return err_set(err, REDLINE_SUPPORT, "tensor '%.*s' is of type %s, which has no kernel",
                        STR_ARG(name), dtype_name(w->dtype));
-    if (!whole || !cpu_copies()) return 0;
-    const void *mapped = w->data;
-    size_t bytes = w->mat_bytes * (size_t)w->n_mats;
-    TRY(store_put(&b->store, b->team, &w->data, bytes, err));
-    file_map_forget(mapped, bytes);
-    if (b->placed) b->placed(b->user, bytes);
-    return 0;
+    if (!whole) return 0;
+    if (cpu_copies()) TRY(copy_weight(b, w, err));
+    return b->watch ? b->watch->weight(b->watch->user, name, w, err) : 0;
 }
 
 /* Bytes of the widest row as 8-bit activations. */

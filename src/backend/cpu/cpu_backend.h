@@ -48,6 +48,7 @@ struct cpu_backend {
     struct store store;   /* of copied weights */
     void (*placed)(void *user, size_t bytes);
     void *user;
+    const struct backend_watch *watch; /* or NULL */
     const struct kern_ops *kern;
     bool exact;
     struct step_limits limits;

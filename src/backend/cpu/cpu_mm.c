@@ -86,6 +86,8 @@ void cpu_mm(const struct cpu_member *m, const struct linear *l, int mat, const s
     size_t x_stride = q8 ? x->q8_stride : x->f32_stride * sizeof(float);
     const char *x_data = q8 ? (const char *)x->q8 : (const char *)x->f32;
     const char *w_data = (const char *)w->data + (size_t)mat * w->mat_bytes;
+    bool shown = m->b->watch && first == 0 && last > 0; /* by the one member that does the first row */
+    if (shown) m->b->watch->rows(m->b->watch->user, w, mat, x->f32, x->f32_stride, x->n_tokens);
     int tile_rows = MAX(16, (int)(TILE_W_BYTES / w->row_bytes) / 16 * 16);
     int tile_tokens = MAX(8, (int)(TILE_X_BYTES / x_stride) / 8 * 8);
 

@@ -30,6 +30,9 @@ enum { REDLINE_MADE_TYPES = 16 };
 struct redline_made { /* what was written */
     uint64_t n_tensors, n_parameters, tensor_bytes;
     uint64_t n_fallback; /* tensors whose rows do not divide into blocks of the type that the mixture wants */
+    uint64_t n_weighted, n_unweighted; /* with an importance matrix: tensors encoded by it, and those that it
+                                          has no entry for */
+    char unweighted[128];              /* the first of these */
     size_t n_types;
     struct {
         const char *type;
@@ -48,13 +51,15 @@ const char *redline_mixture_name(size_t i);
 struct redline_quantize_params {
     int n_threads;         /* 0: as many as there are cores that this process may use */
     bool allow_requantize; /* re-encode tensors that are already quantised: their loss adds up */
+    const char *imatrix;   /* an importance matrix (redline_imatrix_write(), llama-imatrix), by which errors are
+                              weighed; NULL: none */
     redline_make_listener *listener; /* may be NULL */
     void *user;
 };
 
 /* Writes the model at `in` (of a split set, the first file) as one file with the given mixture.
  * Metadata is copied.  REDLINE_ARG: unknown mixture, out is in, a quantised tensor would be re-encoded;
- * REDLINE_FORMAT: a weight that is re-encoded is not finite.  params and made may be NULL. */
+ * REDLINE_FORMAT: a weight that is re-encoded is not finite, the importance matrix is broken or another model's.  params and made may be NULL. */
 int redline_quantize(const char *in, const char *out, const char *mixture,
                      const struct redline_quantize_params *params, struct redline_made *made,
                      struct redline_err *err);

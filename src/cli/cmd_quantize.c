@@ -25,6 +25,8 @@ int cmd_quantize(int argc, char **argv)
     const struct opt options[] = {
         {"--allow-requantize", NULL, OPT_FLAG, &params.allow_requantize, 0, 0,
          "also re-encode what is quantised already; its loss adds up"},
+        {"--imatrix", "FILE", OPT_STRING, &params.imatrix, 0, 0,
+         "an importance matrix of redline imatrix or llama-imatrix, to lose less where it matters"},
         settings_opt(&set, SETTING_N_THREADS, &params.n_threads),
         {"-q, --quiet", NULL, OPT_FLAG, &line.quiet, 0, 0, "nothing on standard error"},
     };

@@ -61,6 +61,10 @@ void made_report(struct made_line *line, const struct redline_made *made, const 
     if (made->n_fallback)
         fprintf(stderr, " | %llu of another type than the mixture has: their rows are no multiple of its block",
                 (unsigned long long)made->n_fallback);
+    if (made->n_unweighted)
+        fprintf(stderr, " | %llu encoded without weights, as the importance matrix has none: '%s'%s",
+                (unsigned long long)made->n_unweighted, made->unweighted,
+                made->n_unweighted > 1 ? " and others" : "");
     fputc('\n', stderr);
 }
 

@@ -63,6 +63,12 @@ struct kern_ops {
     void (*decode[DTYPE_COUNT])(float *dst, const void *src, size_t n);
     void (*encode[DTYPE_COUNT])(void *dst, const float *src, size_t n);
 
+    /* encode with scales searched for the least squared error by weight: n numbers that are finite and not
+     * negative, how much each element's column matters.  Their unit is free.  A group whose weights are all
+     * zero is encoded as if they were equal.  NULL for types without scales, and where a search finds nothing
+     * worth its time: Q8_0, MXFP4. */
+    void (*encode_weighted[DTYPE_COUNT])(void *dst, const float *src, const float *weight, size_t n);
+
     /* n activations to ceil(n / 256) blocks; the rest of the last block is zeros.  d = max|x| / 127 in
      * float32, q = round to nearest even of x * (127 / max|x|).  A block below 2^-100 is all zeros; one
      * with an element that is not finite has q = 0 and a d that is not finite either. */

@@ -4,6 +4,7 @@
 #define QUANT_PACK_H
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "blocks.h"
@@ -68,6 +69,91 @@ static inline uint16_t round_signed_scales(int *scale, const float *scales, int 
     float id = inverse(float_of_f16(d));
     for (int g = 0; g < 16; g++) scale[g] = to_code(scales[g] * id, -half, half - 1);
     return d;
+}
+
+/* ---- the same by weights ----------------------------------------------------------------------- */
+
+/* Of a block: what every element counts for beside its own square.  Eight sums, so that compilers make a vector
+ * of them; always these eight. */
+static inline float twice_mean_square(const float *x, int n)
+{
+    float part[8] = {0}, sum = 0;
+    for (int i = 0; i < n; i += 8)
+        for (int j = 0; j < 8; j++) part[j] += x[i + j] * x[i + j];
+    for (int j = 0; j < 8; j++) sum += part[j];
+    return 2 * sum / (float)n;
+}
+
+struct trial { /* x ~ d code: sums of weight times x code, and times code^2; d = cross / square */
+    float cross, square;
+};
+
+/* The least squares take away cross^2 / square of the weighted square of x: whether a takes more than b. */
+static inline bool takes_more(struct trial a, struct trial b)
+{
+    return a.square > 0 && a.cross * a.cross * b.square > b.cross * b.cross * a.square;
+}
+
+/* Every code in turn against the factor that the others want. */
+static inline bool improve_codes(struct trial *t, int *code, const float *x, const float *weight, int n, int least,
+                                 int most)
+{
+    bool changed = false;
+    for (int i = 0; i < n; i++) {
+        float was = (float)code[i];
+        struct trial rest = {t->cross - weight[i] * x[i] * was, t->square - weight[i] * was * was};
+        int now = to_code(x[i] * rest.square * inverse(rest.cross), least, most);
+        struct trial with = {rest.cross + weight[i] * x[i] * (float)now,
+                             rest.square + weight[i] * (float)now * (float)now};
+        if (now == code[i] || !(rest.square > 0) || !takes_more(with, *t)) continue;
+        code[i] = now;
+        *t = with;
+        changed = true;
+    }
+    return changed;
+}
+
+/* x ~ d code by weighted least squares, codes least..most; top, the extreme of x, is tried at and around `end`. */
+static inline float fit_codes(int *code, const float *x, const float *weight, int n, int least, int most, float top,
+                              int end)
+{
+    struct trial best = {0, 0};
+    int q[16];
+    for (int i = 0; i < n; i++) code[i] = 0;
+    for (int trial = -9; trial <= 9; trial++) {
+        float id = ((float)end + 0.1f * (float)trial) * inverse(top);
+        struct trial t = {0, 0};
+        for (int i = 0; i < n; i++) {
+            q[i] = to_code(x[i] * id, least, most);
+            t.cross += weight[i] * x[i] * (float)q[i];
+            t.square += weight[i] * (float)q[i] * (float)q[i];
+        }
+        if (best.square > 0 ? !takes_more(t, best) : !(t.square > 0)) continue;
+        best = t;
+        memcpy(code, q, (size_t)n * sizeof *q);
+    }
+    for (int round = 0; round < 4 && improve_codes(&best, code, x, weight, n, least, most); round++) continue;
+    return best.square > 0 ? best.cross / best.square : 0;
+}
+
+/* round_scales() by what an error of each scale and of each minimum costs. */
+static inline void round_scales_weighted(struct k_scales *s, const float *scales, const float *mins,
+                                         const float *cost_d, const float *cost_m, int n_groups, int levels)
+{
+    int code[16];
+    s->d = f16_of_float(
+        fit_codes(code, scales, cost_d, n_groups, 0, levels, largest_of(scales, n_groups), levels));
+    for (int g = 0; g < n_groups; g++) s->scale[g] = (uint8_t)code[g];
+    s->dmin = f16_of_float(fit_codes(code, mins, cost_m, n_groups, 0, levels, largest_of(mins, n_groups), levels));
+    for (int g = 0; g < n_groups; g++) s->min[g] = (uint8_t)code[g];
+}
+
+static inline uint16_t round_signed_weighted(int *scale, const float *scales, const float *cost, int n, int half)
+{
+    float top = 0;
+    for (int g = 0; g < n; g++)
+        if (fabsf(scales[g]) > fabsf(top)) top = scales[g];
+    return f16_of_float(fit_codes(scale, scales, cost, n, -half, half - 1, top, -half));
 }
 
 /* ---- bits -------------------------------------------------------------------------------------- */

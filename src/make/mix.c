@@ -178,6 +178,12 @@ static bool first_eighth(const struct place *p)
     return p->i < p->n / 8 && !falcon(p);
 }
 
+/* With an importance matrix, the guard against these layers going astray. */
+static bool first_eighth_weighted(const struct place *p)
+{
+    return p->model->weighted && p->i < p->n / 8;
+}
+
 static bool first_four(const struct place *p)
 {
     return p->i < 4;
@@ -256,6 +262,7 @@ static const struct rule {
     {IN(Q4_K_M), FFN_DOWN, falcon, DTYPE_Q4_K},
     {IN(Q4_K_M) | IN(Q5_K_M), FFN_DOWN, more_bits, DTYPE_Q6_K},
     {IN(Q4_K_S), FFN_DOWN, first_eighth, DTYPE_Q5_K},
+    {IN(Q4_0), FFN_DOWN, first_eighth_weighted, DTYPE_Q4_1},
 
     {IN(Q4_K_M) | IN(Q4_K_S), ATTENTION_OUT, eight_experts_not_falcon, DTYPE_Q5_K},
 };

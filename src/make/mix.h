@@ -19,6 +19,7 @@ struct mix_model {    /* what the rules ask about a model */
     int n_layers;     /* block_count */
     int n_experts;
     int n_heads, n_kv_heads;
+    bool weighted;    /* there is an importance matrix */
 };
 
 struct mix_tensor {

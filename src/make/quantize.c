@@ -11,6 +11,7 @@
 #include "convert.h"
 #include "file.h"
 #include "gguf.h"
+#include "importance.h"
 #include "kern.h"
 #include "known.h"
 #include "mem.h"
@@ -21,6 +22,7 @@ struct quantize {
     const struct mix *mix;
     const struct kern_ops *kern;
     struct mix_model model;
+    struct importance importance;
     struct mix_tensor *tensors; /* in the order of the new file; `source` counts in->tensors */
     size_t n;
     _Atomic int32_t top; /* of the tensor in hand: the bits of its largest magnitude; of NaN, above all others */
@@ -32,10 +34,8 @@ struct quantize {
 static int begin(void *user, size_t i, struct redline_err *err)
 {
     struct quantize *q = user;
-    (void)i;
-    (void)err;
     atomic_store(&q->top, 0);
-    return 0;
+    return importance_take(&q->importance, &q->tensors[i], q->kern, err);
 }
 
 /* Without signs, numbers are ordered like their bits. */
@@ -75,7 +75,8 @@ static void fill(void *user, size_t i, void *dst, uint64_t first, size_t n, floa
     q->kern->decode[t->from](scratch, src, n);
     int32_t top = top_of(scratch, n), old = atomic_load(&q->top);
     while (top > old && !atomic_compare_exchange_weak(&q->top, &old, top)) continue;
-    if (fits(top, t->to)) q->kern->encode[t->to](dst, scratch, n); /* else end() stops all */
+    if (fits(top, t->to)) /* else end() stops all */
+        importance_encode(&q->importance, t, q->kern, dst, scratch, first, n);
 }
 
 static int end(void *user, size_t i, struct redline_err *err)
@@ -156,6 +157,7 @@ static int plan_tensors(struct quantize *q, bool allow_requantize, struct redlin
                                             .from = t->dtype,
                                             .source = i};
     }
+    q->model.weighted = q->importance.matrix.n > 0;
     qsort(q->tensors, q->n, sizeof *q->tensors, mix_compare);
     mix_assign(q->mix, &q->model, q->tensors, q->n);
     for (size_t i = 0; i < q->n; i++) TRY(check_tensor(&q->tensors[i], allow_requantize, err));
@@ -178,13 +180,33 @@ static int check_out(const struct quantize *q, const char *in, const char *out, 
     return status;
 }
 
-static int write_values(const struct quantize *q, struct gguf_writer *w, struct redline_err *err)
+/* What is said of the importance matrix, under llama-quantize's keys. */
+static int write_importance(const struct quantize *q, const char *path, struct gguf_writer *w, struct redline_err *err)
+{
+    const struct imatrix *m = &q->importance.matrix;
+    if (m->n == 0) return 0;
+    TRY(gguf_write_string(w, "quantize.imatrix.file", str_of(path), err));
+    if (m->text.dataset.n) TRY(gguf_write_string(w, "quantize.imatrix.dataset", m->text.dataset, err));
+    TRY(gguf_write_u32(w, "quantize.imatrix.entries_count", (uint32_t)m->n, err));
+    if (m->text.n_chunks) TRY(gguf_write_u32(w, "quantize.imatrix.chunks_count", m->text.n_chunks, err));
+    return 0;
+}
+
+/* What describes a file's own encoding is not copied. */
+static bool is_replaced(struct str key)
+{
+    return str_eq(key, STR("general.quantization_version")) || str_eq(key, STR("general.file_type")) ||
+           str_starts(key, STR("quantize.imatrix."));
+}
+
+static int write_values(const struct quantize *q, const char *imatrix, struct gguf_writer *w,
+                        struct redline_err *err)
 {
     for (uint64_t i = 0; i < q->in->n_values; i++) {
-        struct str key = q->in->values[i].key;
-        if (str_eq(key, STR("general.quantization_version")) || str_eq(key, STR("general.file_type"))) continue;
+        if (is_replaced(q->in->values[i].key)) continue;
         TRY(gguf_write_value(w, &q->in->values[i], err));
     }
+    TRY(write_importance(q, imatrix, w, err));
     TRY(gguf_write_u32(w, "general.quantization_version", KNOWN_QUANTIZATION_VERSION, err));
     return gguf_write_u32(w, "general.file_type", q->mix->file_type, err);
 }
@@ -203,10 +225,17 @@ static int write_file(struct quantize *q, const char *out, const struct redline_
                            .begin = begin,
                            .end = end,
                            .fill = fill};
-    int status = write_values(q, w, err);
+    int status = write_values(q, params->imatrix, w, err);
     if (!status) status = pour_file(&job, w, made, err);
     gguf_writer_free(&w);
     return status;
+}
+
+static void tell_importance(const struct importance *m, struct redline_made *made)
+{
+    made->n_weighted = m->n_found;
+    made->n_unweighted = m->n_missing;
+    snprintf(made->unweighted, sizeof made->unweighted, "%.*s", STR_ARG(m->missing));
 }
 
 int redline_quantize(const char *in, const char *out, const char *mixture,
@@ -220,8 +249,12 @@ int redline_quantize(const char *in, const char *out, const char *mixture,
     TRY(gguf_open(&q.in, in, err));
     int status = check_out(&q, in, out, err);
     if (!status) status = read_model(&q, in, err);
+    if (!status) status = importance_open(&q.importance, params->imatrix, err);
     if (!status) status = plan_tensors(&q, params->allow_requantize, err);
+    if (!status) status = importance_check(&q.importance, q.tensors, q.n, q.kern, err);
     if (!status) status = write_file(&q, out, params, made, err);
+    if (!status && made) tell_importance(&q.importance, made);
+    importance_close(&q.importance);
     mem_free(q.tensors);
     gguf_close(&q.in);
     return status;

@@ -108,7 +108,7 @@ static void rules(void **state)
     };
     (void)state;
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
-        struct mix_model model = {str_of(rows[i].arch), rows[i].n_layers, rows[i].n_experts, 32, rows[i].n_kv_heads};
+        struct mix_model model = {str_of(rows[i].arch), rows[i].n_layers, rows[i].n_experts, 32, rows[i].n_kv_heads, false};
         enum dtype got = type_of(rows[i].mixture, &model, rows[i].name, rows[i].width);
         if (got != rows[i].want)
             fail_msg("row %zu: %s of %s is %s, must be %s", i, rows[i].name, rows[i].mixture, dtype_name(got),

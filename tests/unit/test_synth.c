@@ -89,7 +89,8 @@ static uint64_t hash_of_choices(const struct shape *shape, const struct mix *mix
     struct shape_tensor *parts;
     struct buf lines = {0};
     size_t n;
-    struct mix_model model = {shape_arch(shape), shape->n_layers, shape->n_experts, shape->n_heads, shape->n_kv_heads};
+    struct mix_model model = {shape_arch(shape), shape->n_layers, shape->n_experts, shape->n_heads,
+                              shape->n_kv_heads, false};
     OK(shape_tensors(shape, &parts, &n, &err));
     struct mix_tensor *tensors = calloc(n, sizeof *tensors);
     assert_non_null(tensors);

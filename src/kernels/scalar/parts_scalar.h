@@ -38,6 +38,14 @@ void act_swiglu_oai_scalar(float *y, const float *gate, const float *up, size_t 
 PARTS_SCALAR_TYPES(PARTS_SCALAR_DECLARE)
 #undef PARTS_SCALAR_DECLARE
 
+/* and for those that have a scale to be searched */
+#define PARTS_SCALAR_SEARCHED(X)                                                                    \
+    X(q4_0) X(q4_1) X(q5_0) X(q5_1) X(q2_k) X(q3_k) X(q4_k) X(q5_k) X(q6_k) X(iq4_nl) X(iq4_xs)
+#define PARTS_SCALAR_DECLARE(type)                                                                  \
+    void encode_weighted_##type##_scalar(void *dst, const float *src, const float *weight, size_t n);
+PARTS_SCALAR_SEARCHED(PARTS_SCALAR_DECLARE)
+#undef PARTS_SCALAR_DECLARE
+
 /* attn_scalar.c: one for every type of a cache */
 #define PARTS_SCALAR_KV(X) X(f32) X(f16) X(bf16) X(q8_0) X(q4_0)
 #define PARTS_SCALAR_DECLARE_KV(type)                                                               \

@@ -1,14 +1,14 @@
 /* quant_encode_scalar.c - float32 to the plain types and to blocks of 32.
  *
  * The choices of scale and rounding are those of ggml's reference quantisers, so that a file made here
- * holds the same numbers as one made there. */
+ * holds the same numbers as one made there.  With weights of columns the scales are searched. */
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include "blocks.h"
-#include "convert.h"
 #include "parts_scalar.h"
+#include "quant_fit.h"
 #include "quant_values.h"
 
 void encode_f32_scalar(void *dst, const float *src, size_t n)
@@ -50,12 +50,6 @@ static void range(const float *x, int n, float *least, float *most)
     }
 }
 
-/* 0 where 1 / d would overflow; so small a d is zero as f16. */
-static float inverse(float d)
-{
-    return fabsf(d) >= 0x1p-126f ? 1 / d : 0;
-}
-
 static int at_most(int q, int limit)
 {
     return q < limit ? q : limit;
@@ -80,12 +74,22 @@ static float quantize_symmetric(int *q, const float *x, int half)
 }
 
 /* Affine: the range is cut into `steps` equal steps. */
-static float quantize_affine(int *q, const float *x, int steps, float *least)
+static void quantize_affine(int *q, const float *x, int steps, float *d, float *least)
 {
     float most;
     range(x, 32, least, &most);
-    float d = (most - *least) / (float)steps, id = inverse(d);
+    *d = (most - *least) / (float)steps;
+    float id = inverse(*d);
     for (int i = 0; i < 32; i++) q[i] = at_most((int8_t)((x[i] - *least) * id + 0.5f), steps);
+}
+
+/* The same by weights of columns; codes against the numbers as they will be read. */
+static float search_symmetric(int *q, const float *x, const float *column, int half)
+{
+    float weight[32], cost;
+    weigh_columns(weight, x, column, 32, twice_mean_square(x, 32));
+    float d = float_of_f16(f16_of_float(fit_symmetric(x, weight, 32, half, &cost))), id = inverse(d);
+    for (int i = 0; i < 32; i++) q[i] = to_code(x[i] * id, -half, half - 1) + half;
     return d;
 }
 
@@ -96,53 +100,79 @@ static bool all_finite(const float *x, int n)
     return true;
 }
 
-void encode_q4_0_scalar(void *dst, const float *src, size_t n)
+static void search_affine(int *q, const float *x, const float *column, int steps, float *d, float *least)
 {
-    struct block_q4_0 *b = dst;
-    int q[32];
-    for (; n >= 32; n -= 32, src += 32, b++) {
-        if (!all_finite(src, 32)) {
-            *b = (struct block_q4_0){.d = F16_NAN};
-            continue;
-        }
-        b->d = f16_of_float(quantize_symmetric(q, src, 8));
-        pack_nibbles(b->qs, q);
-    }
+    float weight[32];
+    weigh_columns(weight, x, column, 32, twice_mean_square(x, 32));
+    struct fit f = fit_affine(x, weight, 32, steps);
+    *d = float_of_f16(f16_of_float(f.d));
+    *least = float_of_f16(f16_of_float(-f.m));
+    for (int i = 0; i < 32; i++) q[i] = to_code((x[i] - *least) * inverse(*d), 0, steps);
 }
 
-void encode_q4_1_scalar(void *dst, const float *src, size_t n)
-{
-    struct block_q4_1 *b = dst;
-    int q[32];
-    for (float least; n >= 32; n -= 32, src += 32, b++) {
-        b->d = f16_of_float(quantize_affine(q, src, 15, &least));
-        b->m = f16_of_float(least);
-        pack_nibbles(b->qs, q);
+/* A format is one function for one block; column: the weights of its columns, or NULL.  This makes its two
+ * kernels. */
+#define ENCODERS(type, size)                                                                                 \
+    void encode_##type##_scalar(void *dst, const float *src, size_t n)                                       \
+    {                                                                                                        \
+        struct block_##type *b = dst;                                                                        \
+        for (; n >= size; n -= size, src += size, b++) write_##type(b, src, NULL);                           \
+    }                                                                                                        \
+    void encode_weighted_##type##_scalar(void *dst, const float *src, const float *weight, size_t n)         \
+    {                                                                                                        \
+        struct block_##type *b = dst;                                                                        \
+        for (; n >= size; n -= size, src += size, weight += size, b++) write_##type(b, src, weight);         \
     }
-}
 
-void encode_q5_0_scalar(void *dst, const float *src, size_t n)
+static void write_q4_0(struct block_q4_0 *b, const float *x, const float *column)
 {
-    struct block_q5_0 *b = dst;
     int q[32];
-    for (; n >= 32; n -= 32, src += 32, b++) {
-        b->d = f16_of_float(quantize_symmetric(q, src, 16));
-        uint32_t fifth = pack_nibbles(b->qs, q);
-        memcpy(b->qh, &fifth, sizeof b->qh);
+    if (!all_finite(x, 32)) {
+        *b = (struct block_q4_0){.d = F16_NAN};
+        return;
     }
+    b->d = f16_of_float(column ? search_symmetric(q, x, column, 8) : quantize_symmetric(q, x, 8));
+    pack_nibbles(b->qs, q);
 }
+ENCODERS(q4_0, 32)
 
-void encode_q5_1_scalar(void *dst, const float *src, size_t n)
+static void write_q4_1(struct block_q4_1 *b, const float *x, const float *column)
 {
-    struct block_q5_1 *b = dst;
     int q[32];
-    for (float least; n >= 32; n -= 32, src += 32, b++) {
-        b->d = f16_of_float(quantize_affine(q, src, 31, &least));
-        b->m = f16_of_float(least);
-        uint32_t fifth = pack_nibbles(b->qs, q);
-        memcpy(b->qh, &fifth, sizeof b->qh);
-    }
+    float d, m;
+    if (column)
+        search_affine(q, x, column, 15, &d, &m);
+    else
+        quantize_affine(q, x, 15, &d, &m);
+    b->d = f16_of_float(d);
+    b->m = f16_of_float(m);
+    pack_nibbles(b->qs, q);
 }
+ENCODERS(q4_1, 32)
+
+static void write_q5_0(struct block_q5_0 *b, const float *x, const float *column)
+{
+    int q[32];
+    b->d = f16_of_float(column ? search_symmetric(q, x, column, 16) : quantize_symmetric(q, x, 16));
+    uint32_t fifth = pack_nibbles(b->qs, q);
+    memcpy(b->qh, &fifth, sizeof b->qh);
+}
+ENCODERS(q5_0, 32)
+
+static void write_q5_1(struct block_q5_1 *b, const float *x, const float *column)
+{
+    int q[32];
+    float d, m;
+    if (column)
+        search_affine(q, x, column, 31, &d, &m);
+    else
+        quantize_affine(q, x, 31, &d, &m);
+    b->d = f16_of_float(d);
+    b->m = f16_of_float(m);
+    uint32_t fifth = pack_nibbles(b->qs, q);
+    memcpy(b->qh, &fifth, sizeof b->qh);
+}
+ENCODERS(q5_1, 32)
 
 /* roundf(), halves away from zero, in a form that compilers make vectors of: the difference is exact. */
 static int rounded(float x)
@@ -199,55 +229,79 @@ void encode_mxfp4_scalar(void *dst, const float *src, size_t n)
     }
 }
 
-/* The scale, among some around the one that maps the extreme to the end of the table, for which the
- * error weighted by x^2 is least (the weighted least-squares scale of each trial). */
-static float iq4_scale(int *q, const float *x)
+/* The scale, among some around the one that maps the extreme to the end of the table, for which the weighted
+ * error is least (the weighted least-squares scale of each trial); *cost: what an error of it costs. */
+static float iq4_scale(const float *x, const float *weight, float *cost)
 {
     float top = extreme(x, 32), best_d = 0, best = 0;
+    *cost = 0;
     for (int trial = -7; trial <= 7 && top != 0; trial++) {
         float id = ((float)trial + (float)iq4_values[0]) / top, cross = 0, square = 0;
         for (int i = 0; i < 32; i++) {
-            float value = iq4_values[nearest(iq4_values, x[i] * id)], weight = x[i] * x[i];
-            cross += weight * value * x[i];
-            square += weight * value * value;
+            float value = iq4_values[nearest(iq4_values, x[i] * id)];
+            cross += weight[i] * value * x[i];
+            square += weight[i] * value * value;
         }
         if (square > 0 && cross * cross > best * square) {
             best_d = cross / square;
             best = cross * cross / square;
+            *cost = square;
         }
     }
-    for (int i = 0; i < 32; i++) q[i] = nearest(iq4_values, x[i] * inverse(best_d));
     return best_d;
 }
 
-void encode_iq4_nl_scalar(void *dst, const float *src, size_t n)
+static void iq4_pack(uint8_t *qs, const float *x, float d)
 {
-    struct block_iq4_nl *b = dst;
+    float id = inverse(d);
     int q[32];
-    for (; n >= 32; n -= 32, src += 32, b++) {
-        b->d = f16_of_float(iq4_scale(q, src));
-        pack_nibbles(b->qs, q);
-    }
+    for (int i = 0; i < 32; i++) q[i] = nearest(iq4_values, x[i] * id);
+    pack_nibbles(qs, q);
 }
 
-void encode_iq4_xs_scalar(void *dst, const float *src, size_t n)
+static void iq4_weigh(float *weight, const float *x, const float *column, float square)
 {
-    struct block_iq4_xs *b = dst;
-    for (; n >= 256; n -= 256, src += 256, b++) {
-        float d[8];
-        int q[32];
-        memset(b, 0, sizeof *b);
-        for (int g = 0; g < 8; g++) d[g] = iq4_scale(q, src + 32 * g);
-        b->d = f16_of_float(extreme(d, 8) / -32);
-        float unit = float_of_f16(b->d), id = inverse(unit);
-        for (int g = 0; g < 8; g++) {
-            int scale = (int)rintf(d[g] * id);
-            scale = scale < -32 ? -32 : scale > 31 ? 31 : scale;
-            float group_inverse = inverse(unit * (float)scale);
-            for (int i = 0; i < 32; i++) q[i] = nearest(iq4_values, src[32 * g + i] * group_inverse);
-            pack_nibbles(b->qs + 16 * g, q);
-            b->scales_l[g / 2] = (uint8_t)(b->scales_l[g / 2] | ((scale + 32) & 15) << g % 2 * 4);
-            b->scales_h = (uint16_t)(b->scales_h | (scale + 32) >> 4 << 2 * g);
-        }
+    if (column)
+        weigh_columns(weight, x, column, 32, square);
+    else
+        weigh_squares(weight, x, 32);
+}
+
+static void write_iq4_nl(struct block_iq4_nl *b, const float *x, const float *column)
+{
+    float weight[32], cost;
+    iq4_weigh(weight, x, column, twice_mean_square(x, 32));
+    float d = iq4_scale(x, weight, &cost);
+    b->d = f16_of_float(d);
+    iq4_pack(b->qs, x, column ? float_of_f16(b->d) : d);
+}
+ENCODERS(iq4_nl, 32)
+
+static uint16_t iq4_round_scales(int *scale, const float *d)
+{
+    uint16_t unit = f16_of_float(extreme(d, 8) / -32);
+    float id = inverse(float_of_f16(unit));
+    for (int g = 0; g < 8; g++) {
+        scale[g] = (int)rintf(d[g] * id);
+        scale[g] = scale[g] < -32 ? -32 : scale[g] > 31 ? 31 : scale[g];
+    }
+    return unit;
+}
+
+static void write_iq4_xs(struct block_iq4_xs *b, const float *x, const float *column)
+{
+    float d[8], cost[8], weight[32], square = twice_mean_square(x, 256);
+    int scale[8];
+    memset(b, 0, sizeof *b);
+    for (int g = 0; g < 8; g++) {
+        iq4_weigh(weight, x + 32 * g, column ? column + 32 * g : NULL, square);
+        d[g] = iq4_scale(x + 32 * g, weight, &cost[g]);
+    }
+    b->d = column ? round_signed_weighted(scale, d, cost, 8, 32) : iq4_round_scales(scale, d);
+    for (int g = 0; g < 8; g++) {
+        iq4_pack(b->qs + 16 * g, x + 32 * g, float_of_f16(b->d) * (float)scale[g]);
+        b->scales_l[g / 2] = (uint8_t)(b->scales_l[g / 2] | ((scale[g] + 32) & 15) << g % 2 * 4);
+        b->scales_h = (uint16_t)(b->scales_h | (scale[g] + 32) >> 4 << 2 * g);
     }
 }
+ENCODERS(iq4_xs, 256)

@@ -95,6 +95,46 @@ static void encode_case(struct kc *kc, enum kc_fill fill, size_t n)
     }
 }
 
+/* Weights of all kinds, some groups without any; every third case has none at all. */
+static void fill_weights(struct kc *kc, float *weight, size_t n)
+{
+    int kind = kc_below(kc, 3);
+    kc_fill_floats(kc, KC_RANDOM, weight, n);
+    for (size_t i = 0; i < n; i++) {
+        bool none = kind == 0 || (kind == 1 && i / 32 % 3 == 1) || kc_below(kc, 8) == 0;
+        weight[i] = none ? 0 : fabsf(weight[i]) * (kc_below(kc, 50) == 0 ? 1e4f : 1);
+    }
+}
+
+static void encode_weighted_case(struct kc *kc, enum kc_fill fill, size_t n)
+{
+    static char want[2048 * 4];
+    static float back[2048];
+    const struct dtype_info *info = dtype_info((uint32_t)kc->index);
+    size_t bytes = dtype_row_bytes(info, n);
+    if (n > 2048) return;
+    float *src = kc_in(kc, n * sizeof *src), *weight = kc_in(kc, n * sizeof *weight);
+    char *dst = kc_out(kc, bytes);
+    kc_fill_floats(kc, fill, src, n);
+    fill_weights(kc, weight, n);
+    for (size_t i = 0; i < n && fill == KC_MIXED; i++) src[i] *= 1e-11f;
+    kc_before(kc);
+    kc->ops->encode_weighted[kc->index](dst, src, weight, n);
+    kc_after(kc);
+    kc->scalar->encode_weighted[kc->index](want, src, weight, n);
+    if (memcmp(dst, want, bytes)) kc_fail(kc, "not the scalar bytes");
+    kc->scalar->decode[kc->index](back, dst, n);
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(back[i])) kc_fail(kc, "finite %g is read back as %g", (double)src[i], (double)back[i]);
+        if (fill == KC_ZEROS && back[i] != 0) kc_fail(kc, "zero is read back as %g", (double)back[i]);
+    }
+}
+
+void kc_check_encode_weighted(struct kc *kc)
+{
+    kc_for_lengths(kc, encode_weighted_case, dtype_info((uint32_t)kc->index)->block_n);
+}
+
 /* Root mean square of the error over that of the data, for numbers of normal distribution: what was
  * measured on a million of them, and what is allowed. */
 static const struct {

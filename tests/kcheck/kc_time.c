@@ -23,6 +23,7 @@ enum {
 /* Everything that a call may need; filled with ordinary numbers once. */
 static struct bench {
     float *a, *b, *y, *cs; /* TOKENS * N each */
+    float *squares;        /* N, of b */
     struct act_q8 *acts;
     char *weights[DTYPE_COUNT]; /* LARGE_BYTES, made when asked for */
     int n_rows, n_tokens;       /* of a product */
@@ -55,6 +56,8 @@ static void prepare(struct kc *kc)
     kc_fill_floats(kc, KC_RANDOM, bench.b, n);
     kc_fill_floats(kc, KC_RANDOM, bench.cs, n);
     kc_fill_acts(kc, KC_RANDOM, bench.acts, n);
+    bench.squares = room(N * 4);
+    for (int i = 0; i < N; i++) bench.squares[i] = bench.b[i] * bench.b[i];
     memset(bench.y, 0, n * 4 * 16);
 }
 
@@ -94,6 +97,8 @@ static void call_conversion(const struct kern_ops *ops, struct kc *kc)
 {
     if (!strcmp(kc->group->name, "decode"))
         ops->decode[kc->index](bench.y, weights(kc), N);
+    else if (!strcmp(kc->group->name, "encode_weighted"))
+        ops->encode_weighted[kc->index](bench.y, bench.a, bench.squares, N);
     else
         ops->encode[kc->index](bench.y, bench.a, N);
 }
@@ -141,7 +146,7 @@ static call_fn *call_of(const struct kc *kc)
 {
     const char *name = kc->group->name;
     if (!strcmp(name, "mm")) return call_mm;
-    if (!strcmp(name, "decode") || !strcmp(name, "encode")) return call_conversion;
+    if (!strcmp(name, "decode") || !strncmp(name, "encode", 6)) return call_conversion;
     if (!strncmp(name, "kv_", 3)) return call_kv;
     return call_vector;
 }

@@ -52,6 +52,7 @@ const struct kc_group kc_groups[] = {
     FIELD(quant_act, 1, kc_check_quant_act),
     FIELD(decode, DTYPE_COUNT, kc_check_decode),
     FIELD(encode, DTYPE_COUNT, kc_check_encode),
+    FIELD(encode_weighted, DTYPE_COUNT, kc_check_encode_weighted),
     FIELD(mm, DTYPE_COUNT, kc_check_mm),
     FIELD(kv_dot, DTYPE_COUNT, kc_check_kv_dot),
     FIELD(kv_sum, DTYPE_COUNT, kc_check_kv_sum),

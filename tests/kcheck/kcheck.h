@@ -106,6 +106,7 @@ void kc_for_lengths(struct kc *kc, void (*run)(struct kc *kc, enum kc_fill fill,
 void kc_check_mm(struct kc *kc);
 void kc_check_decode(struct kc *kc);
 void kc_check_encode(struct kc *kc);
+void kc_check_encode_weighted(struct kc *kc);
 void kc_check_quant_act(struct kc *kc);
 void kc_check_dot(struct kc *kc);
 void kc_check_add(struct kc *kc);

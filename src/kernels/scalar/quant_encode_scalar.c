@@ -196,13 +196,15 @@ void encode_q8_0_scalar(void *dst, const float *src, size_t n)
     }
 }
 
-/* The index whose value is nearest; the lower one when two are equally near. */
-static int nearest(const int8_t *values, float x)
+/* The code of the nearest of iq4_values; the lower one when two are equally near: how many of the middles between
+ * neighbours lie below x. */
+static int nearest_iq4(float x)
 {
-    int best = 0;
-    for (int i = 1; i < 16; i++)
-        if (fabsf(x - (float)values[i]) < fabsf(x - (float)values[best])) best = i;
-    return best;
+    static const float middles[15] = {-115.5f, -93.5f, -74, -57, -42, -28.5f, -16, -4.5f,
+                                      7,       19,     31.5f, 45.5f, 61, 79,   101};
+    int q = 0;
+    for (int i = 0; i < 15; i++) q += x > middles[i];
+    return q;
 }
 
 /* The code of the nearest value of E2M1, doubled; the smaller magnitude when two are equally near.  What is
@@ -229,16 +231,20 @@ void encode_mxfp4_scalar(void *dst, const float *src, size_t n)
     }
 }
 
-/* The scale, among some around the one that maps the extreme to the end of the table, for which the weighted
- * error is least (the weighted least-squares scale of each trial); *cost: what an error of it costs. */
-static float iq4_scale(const float *x, const float *weight, float *cost)
+enum { IQ4_TRIALS = 15 };
+
+/* The scale, among some around the one that maps the extreme to the lower end of the table (and with twice as many
+ * trials, to the upper end), for which the weighted error is least (the weighted least-squares scale of each
+ * trial); *cost: what an error of it costs. */
+static float iq4_scale(const float *x, const float *weight, int n_trials, float *cost)
 {
     float top = extreme(x, 32), best_d = 0, best = 0;
     *cost = 0;
-    for (int trial = -7; trial <= 7 && top != 0; trial++) {
-        float id = ((float)trial + (float)iq4_values[0]) / top, cross = 0, square = 0;
+    for (int trial = 0; trial < n_trials && top != 0; trial++) {
+        int end = trial < IQ4_TRIALS ? iq4_values[0] + trial - 7 : iq4_values[15] + trial - IQ4_TRIALS - 7;
+        float id = (float)end / top, cross = 0, square = 0;
         for (int i = 0; i < 32; i++) {
-            float value = iq4_values[nearest(iq4_values, x[i] * id)];
+            float value = iq4_values[nearest_iq4(x[i] * id)];
             cross += weight[i] * value * x[i];
             square += weight[i] * value * value;
         }
@@ -255,7 +261,7 @@ static void iq4_pack(uint8_t *qs, const float *x, float d)
 {
     float id = inverse(d);
     int q[32];
-    for (int i = 0; i < 32; i++) q[i] = nearest(iq4_values, x[i] * id);
+    for (int i = 0; i < 32; i++) q[i] = nearest_iq4(x[i] * id);
     pack_nibbles(qs, q);
 }
 
@@ -267,11 +273,17 @@ static void iq4_weigh(float *weight, const float *x, const float *column, float 
         weigh_squares(weight, x, 32);
 }
 
+/* Where the extreme may weigh little, more is worth trying. */
+static int iq4_n_trials(const float *column)
+{
+    return column ? 2 * IQ4_TRIALS : IQ4_TRIALS;
+}
+
 static void write_iq4_nl(struct block_iq4_nl *b, const float *x, const float *column)
 {
     float weight[32], cost;
     iq4_weigh(weight, x, column, twice_mean_square(x, 32));
-    float d = iq4_scale(x, weight, &cost);
+    float d = iq4_scale(x, weight, iq4_n_trials(column), &cost);
     b->d = f16_of_float(d);
     iq4_pack(b->qs, x, column ? float_of_f16(b->d) : d);
 }
@@ -295,7 +307,7 @@ static void write_iq4_xs(struct block_iq4_xs *b, const float *x, const float *co
     memset(b, 0, sizeof *b);
     for (int g = 0; g < 8; g++) {
         iq4_weigh(weight, x + 32 * g, column ? column + 32 * g : NULL, square);
-        d[g] = iq4_scale(x + 32 * g, weight, &cost[g]);
+        d[g] = iq4_scale(x + 32 * g, weight, iq4_n_trials(column), &cost[g]);
     }
     b->d = column ? round_signed_weighted(scale, d, cost, 8, 32) : iq4_round_scales(scale, d);
     for (int g = 0; g < 8; g++) {

@@ -128,9 +128,18 @@ struct redline_token {
     size_t n_bytes;
 };
 
+enum redline_pooling { /* from the states of all tokens to one vector */
+    REDLINE_POOL_DEFAULT, /* what the file says; when it says nothing, LAST, or for an encoder MEAN */
+    REDLINE_POOL_MEAN,
+    REDLINE_POOL_FIRST,
+    REDLINE_POOL_LAST,
+    REDLINE_POOL_NONE, /* all of them: a vector for each token */
+};
+
 struct redline_embedding {
-    const float *vector; /* [n], valid as long as the job */
-    size_t n;
+    const float *vector; /* [n_vectors, n], valid as long as the job */
+    size_t n, n_vectors; /* n_vectors: the prompt's tokens without pooling, else 1 */
+    enum redline_pooling pooling; /* as carried out */
 };
 
 struct redline_done {
@@ -172,7 +181,8 @@ struct redline_engine_params {
     int n_ctx;          /* tokens of the longest sequence; required */
     int n_seqs;         /* requests that run at the same time, and sessions that rest in the cache; 0: 1 */
     int n_cache;        /* tokens of all sequences together; 0: n_seqs times n_ctx */
-    int n_ubatch;       /* most tokens of one forward pass; 0: 512 */
+    int n_ubatch;       /* most tokens of one forward pass; 0: 512.  An encoder, whose tokens see what follows
+                           them too, reads a sequence in one pass: 0 is then n_ctx, if that is more */
     int n_outputs;      /* most logits rows of one forward pass; 0: n_seqs or 16, the larger */
     int n_queue;        /* most requests that wait; 0: 256 */
     const char *type_k; /* "f16" or "f32"; NULL: f16 */
@@ -224,15 +234,8 @@ struct redline_sampling redline_sampling_default(void);
 
 enum redline_kind {
     REDLINE_GENERATE, /* TOKEN events: the continuation */
-    REDLINE_EMBED,    /* one EMBEDDING event: a vector of the model's width, of length 1 */
+    REDLINE_EMBED,    /* one EMBEDDING event: a vector of length 1 */
     REDLINE_SCORE,    /* TOKEN events: the given tokens that follow a scored position, with log-probability */
-};
-
-enum redline_pooling { /* from the states of all tokens to one vector */
-    REDLINE_POOL_DEFAULT, /* what the file says; LAST when it says nothing */
-    REDLINE_POOL_MEAN,
-    REDLINE_POOL_FIRST,
-    REDLINE_POOL_LAST,
 };
 
 struct redline_request {
@@ -247,11 +250,16 @@ struct redline_request {
     bool logprobs;         /* of generated tokens; costs a pass over the vocabulary for each */
     struct redline_sampling sampling;
     enum redline_pooling pooling;
+    bool unscaled;         /* EMBED: vectors as the model gives them, not of length 1 */
     size_t score_from;     /* SCORE: the first scored position; tokens before it are context alone.  0: all are
                               scored, which gives each token but the first its log-probability */
     float *logits;         /* SCORE: room for [n_ids - score_from, n_vocab] raw logits, those after each scored
                               position, filled until DONE; may be NULL */
 };
+
+/* REDLINE_SUPPORT, with the reason, when the model cannot serve requests of this kind whatever is in them:
+ * an encoder generates no text and scores none. */
+int redline_model_can(const struct redline_model *model, enum redline_kind kind, struct redline_err *err);
 
 /* One request on its way: in the queue, running, or done. */
 struct redline_job;

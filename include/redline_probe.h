@@ -20,6 +20,8 @@ struct redline_file_facts {
     const char *name;         /* general.name, or "" */
     bool runnable;           /* the architecture is known and every tensor it needs is there */
     const char *reason;      /* why not, or "" */
+    bool encoder;            /* makes vectors alone, and reads a sequence in one forward pass */
+    enum redline_pooling pooling; /* that the file asks for; REDLINE_POOL_DEFAULT: it says nothing */
 };
 void redline_file_facts(const struct redline_model *model, struct redline_file_facts *out);
 

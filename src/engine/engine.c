@@ -85,7 +85,7 @@ static int fill_engine(struct redline_engine *e, const struct redline_engine_par
     TRY(cpu_features_check(err));
     TRY(redline_plan(e->source, params, &e->plan, err));
     TRY(plan_refuse(&e->plan, err));
-    TRY(plan_params(&p, params, err));
+    TRY(plan_params(&p, e->source, params, err));
     cpu_facts(&e->cpu);
     cpu_features_text(cpu_features(), e->features, sizeof e->features);
     struct loading l = {.engine = e, .start_ns = start, .total = e->plan.weight_bytes};

@@ -78,8 +78,8 @@ struct plan_params {
     struct model_params model;
     int n_queue;
 };
-int plan_params(struct plan_params *out, const struct redline_engine_params *p,
-                struct redline_err *err);
+int plan_params(struct plan_params *out, const struct redline_model *model,
+                const struct redline_engine_params *p, struct redline_err *err);
 
 /* plan.c: REDLINE_MEMORY with the numbers, and what would fit, for a plan that does not. */
 int plan_refuse(const struct redline_plan *plan, struct redline_err *err);

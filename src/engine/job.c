@@ -33,6 +33,10 @@ static int check_prompt(const struct redline_job *job, struct redline_err *err)
     if (job->n_prompt == 0) return err_set(err, REDLINE_ARG, "the prompt is empty");
     if (job->n_prompt > (size_t)n_ctx)
         return err_set(err, REDLINE_ARG, "the prompt has %zu tokens, the context holds %d", job->n_prompt, n_ctx);
+    int n_ubatch = job->engine->model->params.n_ubatch;
+    if (modelfile_encoder(job->engine->source) && job->n_prompt > (size_t)n_ubatch)
+        return err_set(err, REDLINE_ARG, "the text has %zu tokens, which an encoder reads at once; a step holds %d",
+                       job->n_prompt, n_ubatch);
     for (size_t i = 0; i < job->n_prompt; i++)
         if (job->prompt[i] < 0 || job->prompt[i] >= n_vocab)
             return err_set(err, REDLINE_ARG, "token %d is outside the vocabulary of %d", job->prompt[i], n_vocab);
@@ -82,12 +86,18 @@ static int make_sampler(struct redline_job *job, const struct redline_sampling *
     return 0;
 }
 
-/* The file's pooling_type, where the request leaves it open. */
+/* The file's pooling_type, where the request leaves it open; its numbers are those of enum redline_pooling. */
 static enum redline_pooling choose_pooling(const struct redline_job *job, enum redline_pooling asked)
 {
-    static const enum redline_pooling by_file[] = {REDLINE_POOL_LAST, REDLINE_POOL_MEAN, REDLINE_POOL_FIRST,
-                                                   REDLINE_POOL_LAST};
-    return asked != REDLINE_POOL_DEFAULT ? asked : by_file[job->engine->model->h.pooling];
+    const struct redline_model *source = job->engine->source;
+    if (asked != REDLINE_POOL_DEFAULT) return asked;
+    if (source->h.pooling) return (enum redline_pooling)source->h.pooling;
+    return modelfile_encoder(source) ? REDLINE_POOL_MEAN : REDLINE_POOL_LAST;
+}
+
+static size_t n_vectors(const struct redline_job *job)
+{
+    return job->pooling == REDLINE_POOL_NONE ? job->n_prompt : 1;
 }
 
 static int make_pool(struct redline_job *job, const struct redline_request *r, struct redline_err *err)
@@ -95,8 +105,8 @@ static int make_pool(struct redline_job *job, const struct redline_request *r, s
     size_t width = (size_t)job->engine->model->h.width;
     job->pooling = choose_pooling(job, r->pooling);
     job->pool = mem_new(width, sizeof *job->pool);
-    job->vector = mem_new(width, sizeof *job->vector);
-    return job->pool && job->vector ? 0 : err_memory(err, width * sizeof *job->pool, "an embedding");
+    job->vector = mem_new(n_vectors(job) * width, sizeof *job->vector);
+    return job->pool && job->vector ? 0 : err_memory(err, n_vectors(job) * width * sizeof(float), "an embedding");
 }
 
 static int fill_job(struct redline_job *job, const struct redline_request *r, struct redline_err *err)
@@ -150,9 +160,10 @@ int redline_submit(struct redline_job **out, struct redline_engine *e, const str
                    struct redline_err *err)
 {
     *out = NULL;
-    if (r->kind > REDLINE_SCORE || r->pooling > REDLINE_POOL_LAST)
+    if (r->kind > REDLINE_SCORE || r->pooling > REDLINE_POOL_NONE)
         return err_set(err, REDLINE_ARG, "a request of kind %d with pooling %d is not known", (int)r->kind,
                        (int)r->pooling);
+    TRY(redline_model_can(e->source, r->kind, err));
     struct redline_job *job = mem_new(1, sizeof *job);
     if (!job) return err_memory(err, sizeof *job, "a request");
     job->engine = e;
@@ -161,6 +172,7 @@ int redline_submit(struct redline_job **out, struct redline_engine *e, const str
     job->ignore_end = r->ignore_end;
     job->logprobs = r->logprobs || r->kind == REDLINE_SCORE;
     job->score_from = r->kind == REDLINE_SCORE ? r->score_from : 0;
+    job->unscaled = r->unscaled;
     job->logits = r->logits;
     job->session = r->session;
     job->seq = -1;
@@ -233,12 +245,18 @@ void job_push(struct redline_job *job, int32_t id, float logprob, uint64_t now)
     publish(job, &event);
 }
 
+static struct redline_event embedding_event(const struct redline_job *job, uint64_t when)
+{
+    return (struct redline_event){
+        .kind = REDLINE_EVENT_EMBEDDING,
+        .job = job->serial,
+        .time_ns = when,
+        .embedding = {job->vector, (size_t)job->engine->model->h.width, n_vectors(job), job->pooling}};
+}
+
 void job_embedded(struct redline_job *job, uint64_t now)
 {
-    struct redline_event event = {.kind = REDLINE_EVENT_EMBEDDING,
-                                  .job = job->serial,
-                                  .time_ns = now,
-                                  .embedding = {job->vector, (size_t)job->engine->model->h.width}};
+    struct redline_event event = embedding_event(job, now);
     pthread_mutex_lock(&job->stream.lock);
     job->stream.vector_ns = now;
     publish(job, &event);
@@ -332,10 +350,7 @@ static bool take_ready(struct redline_job *job, struct redline_event *event, siz
         *token = r->n_read;
     } else if (s->vector_ns && !r->embedded) {
         r->embedded = true;
-        *event = (struct redline_event){.kind = REDLINE_EVENT_EMBEDDING,
-                                        .job = job->serial,
-                                        .time_ns = s->vector_ns,
-                                        .embedding = {job->vector, (size_t)job->engine->model->h.width}};
+        *event = embedding_event(job, s->vector_ns);
     } else {
         return false;
     }

@@ -45,7 +45,7 @@ struct redline_job {
     uint64_t serial, submit_ns;
     enum redline_kind kind;
     enum redline_pooling pooling;
-    bool ignore_end, logprobs;
+    bool ignore_end, logprobs, unscaled;
     int32_t *prompt;               /* [n_prompt], owned */
     size_t n_prompt;
     size_t n_most;                 /* tokens to generate at most */
@@ -63,7 +63,7 @@ struct redline_job {
     int32_t next;                  /* the token chosen last, to be fed */
     struct sampler sampler;
     double *pool;                  /* [D] EMBED: sum of states, owned */
-    float *vector;                 /* [D] EMBED, owned */
+    float *vector;                 /* [n_vectors, D] EMBED, owned */
     uint64_t start_ns, prefilled_ns, last_ns;
 
     struct stream stream;

@@ -94,11 +94,12 @@ static void start_job(struct redline_engine *e, struct redline_job *job, uint64_
     job_started(job, now);
 }
 
-/* The sequence goes to the session, which keeps what was fed, or back to the cache. */
+/* The sequence goes to the session, which keeps what was fed, or back to the cache.  What an encoder has computed
+ * of a beginning is not what another ending needs. */
 static void part_from_seq(struct redline_engine *e, struct redline_job *job, uint64_t now)
 {
     struct redline_session *s = job->session;
-    if (!s) {
+    if (!s || modelfile_encoder(e->source)) {
         release_seq(e, job->seq);
         return;
     }
@@ -186,6 +187,7 @@ static struct sched_budget budget(const struct redline_engine *e)
     return (struct sched_budget){.n_tokens = p->n_ubatch,
                                  .n_beside = (int)MIN(MAX(beside, 1.0), (double)p->n_ubatch),
                                  .n_outputs = p->n_outputs,
+                                 .whole = modelfile_encoder(e->source),
                                  .n_seqs = p->n_seqs,
                                  .n_pages = e->model->kv.n_pages};
 }

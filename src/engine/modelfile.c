@@ -99,6 +99,19 @@ int modelfile_runnable(const struct redline_model *model, struct redline_err *er
     return model->run_err.code;
 }
 
+bool modelfile_encoder(const struct redline_model *model)
+{
+    return model->h.arch && model->h.arch->encoder;
+}
+
+int redline_model_can(const struct redline_model *model, enum redline_kind kind, struct redline_err *err)
+{
+    TRY(modelfile_runnable(model, err));
+    if (kind == REDLINE_EMBED || !modelfile_encoder(model)) return 0;
+    return err_set(err, REDLINE_SUPPORT, "'%s' is an encoder: it makes embeddings, and %s", model->architecture,
+                   kind == REDLINE_SCORE ? "scores no text" : "generates no text");
+}
+
 int redline_tokenize(const struct redline_model *model, const char *text, size_t n_bytes, unsigned flags,
                      int32_t **ids, size_t *n_ids, struct redline_err *err)
 {

@@ -28,4 +28,7 @@ struct redline_model {
 int modelfile_vocab(const struct redline_model *model, struct vocab **out, struct redline_err *err);
 int modelfile_runnable(const struct redline_model *model, struct redline_err *err);
 
+/* Every token sees its whole sequence: it is fed in one step, makes vectors, and no logits. */
+bool modelfile_encoder(const struct redline_model *model);
+
 #endif

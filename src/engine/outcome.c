@@ -47,28 +47,33 @@ static bool generate_takes(struct redline_job *job, size_t n, struct outcome_row
 
 static unsigned embed_wants(const struct redline_job *job, size_t i)
 {
-    if (job->pooling == REDLINE_POOL_MEAN) return MODEL_STATE;
+    if (job->pooling == REDLINE_POOL_MEAN || job->pooling == REDLINE_POOL_NONE) return MODEL_STATE;
     return i == (job->pooling == REDLINE_POOL_FIRST ? 0 : job->n_prompt - 1) ? MODEL_STATE : 0;
 }
 
-static void normalize(float *out, const double *sum, int n)
+/* The sum of n_summed states to a vector of length 1; or, unscaled, to their mean. */
+static void write_vector(const struct redline_job *job, float *out, int width, size_t n_summed)
 {
+    const double *sum = job->pool;
     double length = 0;
-    for (int i = 0; i < n; i++) length += sum[i] * sum[i];
-    length = length > 0 ? sqrt(length) : 1;
-    for (int i = 0; i < n; i++) out[i] = (float)(sum[i] / length);
+    for (int i = 0; i < width; i++) length += sum[i] * sum[i];
+    double divisor = job->unscaled ? (double)n_summed : length > 0 ? sqrt(length) : 1;
+    for (int i = 0; i < width; i++) out[i] = (float)(sum[i] / divisor);
 }
 
 static bool embed_takes(struct redline_job *job, size_t n, struct outcome_rows *rows, enum redline_stop *stop)
 {
     for (size_t i = job->n_fed - n; i < job->n_fed; i++) {
         if (!embed_wants(job, i)) continue;
-        for (int j = 0; j < rows->width; j++) job->pool[j] += (double)rows->states[j];
+        bool alone = job->pooling == REDLINE_POOL_NONE;
+        for (int j = 0; j < rows->width; j++) job->pool[j] = (alone ? 0 : job->pool[j]) + (double)rows->states[j];
+        if (alone) write_vector(job, job->vector + i * (size_t)rows->width, rows->width, 1);
         rows->states += rows->width;
     }
     *stop = REDLINE_STOP_LENGTH;
     if (job->n_fed < job->n_prompt) return false;
-    normalize(job->vector, job->pool, rows->width);
+    if (job->pooling != REDLINE_POOL_NONE)
+        write_vector(job, job->vector, rows->width, job->pooling == REDLINE_POOL_MEAN ? job->n_prompt : 1);
     job_embedded(job, clock_ns());
     return true;
 }

@@ -36,8 +36,14 @@ static int check_range(const char *what, int value, int least, int most, struct 
                    most);
 }
 
-int plan_params(struct plan_params *out, const struct redline_engine_params *p,
-                struct redline_err *err)
+/* An encoder's sequence goes through in one step, whatever its length. */
+static int default_ubatch(const struct redline_model *model, int n_ctx)
+{
+    return modelfile_encoder(model) ? MAX(DEFAULT_UBATCH, n_ctx) : DEFAULT_UBATCH;
+}
+
+int plan_params(struct plan_params *out, const struct redline_model *model,
+                const struct redline_engine_params *p, struct redline_err *err)
 {
     struct cpu_facts cpu;
     cpu_facts(&cpu);
@@ -50,7 +56,7 @@ int plan_params(struct plan_params *out, const struct redline_engine_params *p,
         .model = {.n_ctx = p->n_ctx,
                   .n_seqs = n_seqs,
                   .n_pages = kv_pages_of(p->n_cache),
-                  .n_ubatch = p->n_ubatch ? p->n_ubatch : DEFAULT_UBATCH,
+                  .n_ubatch = p->n_ubatch ? p->n_ubatch : default_ubatch(model, p->n_ctx),
                   .n_outputs = p->n_outputs ? p->n_outputs : MAX(n_seqs, DEFAULT_OUTPUTS)}};
     TRY(check_range("the number of threads", out->backend.n_threads, 1, TEAM_MAX, err));
     TRY(check_range("the context", p->n_ctx, 1, MOST_CTX, err));
@@ -86,7 +92,7 @@ int redline_plan(const struct redline_model *model, const struct redline_engine_
     struct model_sizes sizes;
     struct cpu_memory memory;
     TRY(modelfile_runnable(model, err));
-    TRY(plan_params(&p, params, err));
+    TRY(plan_params(&p, model, params, err));
     TRY(kv_check_types(&model->h, p.model.type_k, p.model.type_v, err));
     struct kv_shape shape = hparams_kv_shape(&model->h);
     uint64_t layer_ops = 2 * (uint64_t)model->h.n_heads * (uint64_t)(shape.d_k + shape.d_v);

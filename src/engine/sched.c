@@ -5,6 +5,7 @@
 
 struct room { /* what is promised so far */
     int n_seqs, n_pages;
+    int n_tokens; /* of this step; counted where jobs are fed whole */
 };
 
 /* Does a waiting job that is going to be admitted go on in this rest's sequence? */
@@ -41,6 +42,7 @@ static bool admit(struct sched_plan *p, struct room *r, const struct sched_job *
     int own = job->rest >= 0 && !p->evict[job->rest] ? job->rest : -1;
     int n_seqs = r->n_seqs + (own < 0), n_pages = r->n_pages + job->n_pages - (own < 0 ? 0 : rests[own].n_pages);
     struct candidates c = find_candidates(p, jobs, n_running, rests, n_rests, own);
+    if (b->whole && r->n_tokens + job->n_todo > b->n_tokens) return false;
     if (n_seqs - c.n_seqs > b->n_seqs || n_pages - c.n_pages > b->n_pages) return false;
     while (n_seqs > b->n_seqs || n_pages > b->n_pages) {
         p->evict[c.longest] = true;
@@ -48,7 +50,7 @@ static bool admit(struct sched_plan *p, struct room *r, const struct sched_job *
         n_pages -= rests[c.longest].n_pages;
         c = find_candidates(p, jobs, n_running, rests, n_rests, own);
     }
-    *r = (struct room){n_seqs, n_pages};
+    *r = (struct room){n_seqs, n_pages, r->n_tokens + job->n_todo};
     p->n_admit++;
     return true;
 }
@@ -89,10 +91,16 @@ static void share_out(struct sched_plan *p, const struct sched_job *jobs, int n,
         if (jobs[i].phase != SCHED_DECODE) room -= feed(p, jobs, i, room, &n_outputs);
 }
 
+/* The door has seen to it that they fit. */
+static void feed_whole(struct sched_plan *p, const struct sched_job *jobs, int n)
+{
+    for (int i = 0; i < n; i++) p->n_feed[i] = jobs[i].n_todo;
+}
+
 void sched_plan(struct sched_plan *out, const struct sched_job *jobs, int n_jobs,
                 const struct sched_rest *rests, int n_rests, const struct sched_budget *b)
 {
-    struct room room = {0, 0};
+    struct room room = {0};
     int n_running = 0;
     out->n_admit = 0;
     for (int i = 0; i < n_jobs; i++) out->n_feed[i] = 0;
@@ -100,11 +108,15 @@ void sched_plan(struct sched_plan *out, const struct sched_job *jobs, int n_jobs
     for (; n_running < n_jobs && jobs[n_running].phase != SCHED_WAITING; n_running++) {
         room.n_seqs++;
         room.n_pages += jobs[n_running].n_pages;
+        room.n_tokens += jobs[n_running].n_todo;
     }
     for (int i = 0; i < n_rests; i++) {
         room.n_seqs++;
         room.n_pages += rests[i].n_pages;
     }
     while (n_running + out->n_admit < n_jobs && admit(out, &room, jobs, n_running, rests, n_rests, b)) continue;
-    share_out(out, jobs, n_running + out->n_admit, b);
+    if (b->whole)
+        feed_whole(out, jobs, n_running + out->n_admit);
+    else
+        share_out(out, jobs, n_running + out->n_admit, b);
 }

@@ -7,7 +7,10 @@
  *
  * A step feeds one token of every request that generates, then parts of the prompts, in equal shares, the
  * oldest first: a short prompt does not wait for a long one, and an answer does not wait for either
- * longer than the budget allows. */
+ * longer than the budget allows.
+ *
+ * Where every token sees all of its sequence, a request is fed in one step: it starts in the step that has
+ * room for the whole of it. */
 #ifndef SCHED_H
 #define SCHED_H
 
@@ -34,6 +37,7 @@ struct sched_budget {
     int n_tokens;  /* of one step; at least n_seqs */
     int n_beside;  /* of them prompt tokens in a step where somebody generates; at least one each is fed */
     int n_outputs; /* logits rows of one step; at least n_seqs */
+    bool whole;    /* a job is fed in one step; none has more to feed than n_tokens, and none generates */
     int n_seqs;    /* sequences of the cache */
     int n_pages;   /* pages of the cache; at least what any one job needs */
 };

@@ -359,6 +359,62 @@ static void test_scores_and_vectors(void **state)
     redline_engine_close(&engine);
 }
 
+struct made_vectors {
+    float x[40 * WIDTH];
+    size_t n;
+};
+
+static void embed(struct redline_engine *engine, struct made_vectors *out, enum redline_pooling pooling, bool unscaled)
+{
+    int32_t ids[40];
+    struct redline_job *job;
+    struct redline_event event = {0};
+    for (int i = 0; i < 40; i++) ids[i] = i * 5 % N_VOCAB;
+    struct redline_request request = {
+        .kind = REDLINE_EMBED, .ids = ids, .n_ids = 40, .pooling = pooling, .unscaled = unscaled};
+    OK(redline_submit(&job, engine, &request, &err));
+    while (event.kind != REDLINE_EVENT_EMBEDDING) OK(redline_next(job, &event, &err));
+    assert_int_equal(event.embedding.n, WIDTH);
+    assert_int_equal(event.embedding.pooling, pooling);
+    out->n = event.embedding.n_vectors;
+    memcpy(out->x, event.embedding.vector, out->n * WIDTH * sizeof(float));
+    redline_job_free(&job);
+}
+
+static double length_of(const float *x)
+{
+    double sum = 0;
+    for (int i = 0; i < WIDTH; i++) sum += (double)x[i] * (double)x[i];
+    return sqrt(sum);
+}
+
+/* Each way of pooling is made of the vectors that there are without. */
+static void test_pooling(void **state)
+{
+    static struct made_vectors all, one;
+    (void)state;
+    struct redline_engine *engine = open_engine(2, 0, 16, 2); /* a prompt takes several steps */
+    embed(engine, &all, REDLINE_POOL_NONE, true);
+    assert_int_equal(all.n, 40);
+    embed(engine, &one, REDLINE_POOL_FIRST, true);
+    assert_int_equal(one.n, 1);
+    assert_memory_equal(one.x, all.x, WIDTH * sizeof(float));
+    embed(engine, &one, REDLINE_POOL_LAST, true);
+    assert_memory_equal(one.x, all.x + 39 * WIDTH, WIDTH * sizeof(float));
+    embed(engine, &one, REDLINE_POOL_MEAN, true);
+    for (int i = 0; i < WIDTH; i++) {
+        double sum = 0;
+        for (int k = 0; k < 40; k++) sum += (double)all.x[k * WIDTH + i];
+        assert_float_equal(one.x[i], sum / 40, 1e-6);
+    }
+    embed(engine, &one, REDLINE_POOL_LAST, false);
+    double length = length_of(all.x + 39 * WIDTH);
+    for (int i = 0; i < WIDTH; i++) assert_float_equal(one.x[i], (double)all.x[39 * WIDTH + i] / length, 1e-6);
+    embed(engine, &one, REDLINE_POOL_NONE, false);
+    for (int k = 0; k < 40; k++) assert_float_equal(length_of(one.x + k * WIDTH), 1, 1e-5);
+    redline_engine_close(&engine);
+}
+
 static int open_model(void **state)
 {
     struct tiny m = tiny_default;
@@ -380,6 +436,7 @@ int main(void)
         cmocka_unit_test(test_full_queue_and_busy_session),
         cmocka_unit_test(test_no_allocation),
         cmocka_unit_test(test_scores_and_vectors),
+        cmocka_unit_test(test_pooling),
         cmocka_unit_test(test_conversations),
         cmocka_unit_test(test_mix),
     };

@@ -41,7 +41,7 @@ static int job_pages(const struct request *r)
 
 static void arrive(struct world *w)
 {
-    int most = w->budget.n_pages * PAGE;
+    int most = w->budget.n_pages * PAGE, longest = w->budget.whole ? w->budget.n_tokens : most;
     struct request *r = &w->jobs[w->n_jobs];
     if (w->n_jobs == MOST_JOBS) return;
     int kind = (int)rng_below(&w->rng, 10);
@@ -51,6 +51,10 @@ static void arrive(struct world *w)
                           .arrived = w->step,
                           .last_fed = w->step};
     if (kind == 1) r->n_silent = (int)rng_below(&w->rng, (uint64_t)r->n_prompt);
+    if (w->budget.whole) {
+        r->n_prompt = MIN(r->n_prompt, longest);
+        r->n_predict = 0;
+    }
     if (kind >= 6) {
         int s = (int)rng_below(&w->rng, MOST_SESSIONS);
         if (!w->sessions[s].busy) {
@@ -146,12 +150,27 @@ static void check_shares(const struct world *w, const struct view *v, const stru
     if (n_decode > 0) assert_true(n_prompt <= MAX(w->budget.n_beside, n_prefill));
 }
 
+/* Where jobs are fed whole, each that runs is fed all of it, and ends with this step. */
+static void check_whole(const struct world *w, const struct view *v, const struct sched_plan *p)
+{
+    int n_tokens = 0;
+    for (int i = 0; i < w->n_jobs; i++) {
+        assert_int_equal(p->n_feed[i], i < w->n_running + p->n_admit ? v->jobs[i].n_todo : 0);
+        n_tokens += p->n_feed[i];
+    }
+    assert_true(n_tokens <= w->budget.n_tokens);
+}
+
 /* The one at the door waits only for room that those who run hold: never for a session at rest. */
 static void check_door(const struct world *w, const struct view *v, const struct sched_plan *p)
 {
-    int first = w->n_running + p->n_admit, n_pages = 0;
+    int first = w->n_running + p->n_admit, n_pages = 0, n_tokens = 0;
     if (first == w->n_jobs) return;
-    for (int i = 0; i < first; i++) n_pages += v->jobs[i].n_pages;
+    for (int i = 0; i < first; i++) {
+        n_pages += v->jobs[i].n_pages;
+        n_tokens += v->jobs[i].n_todo;
+    }
+    if (w->budget.whole && n_tokens + v->jobs[first].n_todo > w->budget.n_tokens) return;
     assert_true(first + 1 > w->budget.n_seqs || n_pages + v->jobs[first].n_pages > w->budget.n_pages);
 }
 
@@ -162,7 +181,10 @@ static void step(struct world *w)
     struct sched_plan p = {.evict = v.evict, .n_feed = v.n_feed};
     sched_plan(&p, v.jobs, w->n_jobs, v.rests, v.n_rests, &w->budget);
     check_promises(w, &v, &p);
-    check_shares(w, &v, &p);
+    if (w->budget.whole)
+        check_whole(w, &v, &p);
+    else
+        check_shares(w, &v, &p);
     check_door(w, &v, &p);
 
     for (int i = 0; i < v.n_rests; i++)
@@ -184,7 +206,7 @@ static void step(struct world *w)
     w->step++;
 }
 
-static void simulate(uint64_t seed)
+static void simulate(uint64_t seed, bool whole)
 {
     enum { STEPS = 4000 };
     static struct world w;
@@ -193,6 +215,7 @@ static void simulate(uint64_t seed)
     int n_seqs = 1 + (int)rng_below(&w.rng, MOST_SEQS);
     w.budget = (struct sched_budget){.n_tokens = n_seqs + (int)rng_below(&w.rng, 200),
                                      .n_beside = 1 + (int)rng_below(&w.rng, 40),
+                                     .whole = whole,
                                      .n_outputs = n_seqs + (int)rng_below(&w.rng, 20),
                                      .n_seqs = n_seqs,
                                      .n_pages = 4 + (int)rng_below(&w.rng, 60)};
@@ -210,7 +233,10 @@ static void simulate(uint64_t seed)
 static void test_simulations(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 50; seed++) simulate(seed);
+    for (uint64_t seed = 1; seed <= 50; seed++) {
+        simulate(seed, false);
+        simulate(seed, true);
+    }
 }
 
 static void plan_two(const struct sched_job *jobs, int n, const struct sched_rest *rests, int n_rests,
@@ -263,10 +289,30 @@ static void test_by_hand(void **state)
     assert_int_equal(feed[1], 12);
 }
 
+/* Fed whole: a request starts when the step has room for all of it, and none overtakes it. */
+static void test_whole(void **state)
+{
+    bool evict[1];
+    int feed[4];
+    struct sched_plan p = {.evict = evict, .n_feed = feed};
+    struct sched_budget b = {.n_tokens = 32, .n_beside = 1, .n_outputs = 4, .whole = true, .n_seqs = 4, .n_pages = 10};
+    struct sched_job jobs[] = {{SCHED_WAITING, 20, false, 1, -1, 0},
+                               {SCHED_WAITING, 12, false, 1, -1, 0},
+                               {SCHED_WAITING, 32, false, 1, -1, 0},
+                               {SCHED_WAITING, 1, false, 1, -1, 0}};
+    (void)state;
+    sched_plan(&p, jobs, 4, NULL, 0, &b);
+    assert_int_equal(p.n_admit, 2);
+    assert_true(feed[0] == 20 && feed[1] == 12 && feed[2] == 0 && feed[3] == 0);
+    sched_plan(&p, jobs + 2, 2, NULL, 0, &b);
+    assert_true(p.n_admit == 1 && feed[0] == 32 && feed[1] == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_by_hand),
+        cmocka_unit_test(test_whole),
         cmocka_unit_test(test_simulations),
     };
     return cmocka_run_group_tests_name("sched", tests, NULL, NULL);

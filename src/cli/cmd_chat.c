@@ -346,6 +346,7 @@ static int check_model(struct chat *c, struct redline_err *err)
     struct redline_plan plan;
     int32_t *ids;
     size_t n_ids;
+    TRY(redline_model_can(c->model, REDLINE_GENERATE, err));
     TRY(redline_plan(c->model, &probe, &plan, err));
     TRY(add(c, "user", "?", err));
     int status = conversation_ids(c, &ids, &n_ids, err);

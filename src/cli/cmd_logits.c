@@ -1,4 +1,5 @@
-/* cmd_logits.c - redline logits: raw float32 logits after each of the given tokens. */
+/* cmd_logits.c - redline logits: raw float32 logits after each of the given tokens; of a model that is there to
+ * make embeddings, the pooled vector. */
 #include <string.h>
 
 #include "base.h"
@@ -13,32 +14,60 @@ struct logits {
     const char *model_path, *tokens, *tokens_file, *out_path, *type_k, *type_v;
     int n_threads, n_ubatch;
     bool exact;
-    float *rows;     /* [n_ids, V]; written at once, so that no half file stays */
+    float *rows;     /* [n_ids, V], or one vector; written at once, so that no half file stays */
     size_t rows_bytes;
 };
+
+static int keep_rows(struct logits *l, size_t n, struct redline_err *err)
+{
+    l->rows_bytes = n * sizeof(float);
+    l->rows = mem_new(n, sizeof(float));
+    return l->rows ? 0 : err_memory(err, l->rows_bytes, "the logits");
+}
+
+static int score(struct logits *l, struct redline_engine *engine, const int32_t *ids, size_t n, struct redline_err *err)
+{
+    struct redline_job *job;
+    struct redline_event done;
+    TRY(keep_rows(l, n * redline_n_vocab(engine), err));
+    struct redline_request request = {.kind = REDLINE_SCORE, .ids = ids, .n_ids = n, .logits = l->rows};
+    TRY(redline_submit(&job, engine, &request, err));
+    int status = redline_wait(job, &done, err);
+    redline_job_free(&job);
+    return status;
+}
+
+static int embed(struct logits *l, struct redline_engine *engine, const int32_t *ids, size_t n, struct redline_err *err)
+{
+    struct redline_job *job;
+    struct redline_event event = {0};
+    int status = 0;
+    struct redline_request request = {.kind = REDLINE_EMBED, .ids = ids, .n_ids = n, .unscaled = true};
+    TRY(redline_submit(&job, engine, &request, err));
+    while (!status && event.kind != REDLINE_EVENT_EMBEDDING) status = redline_next(job, &event, err);
+    if (!status) status = keep_rows(l, event.embedding.n * event.embedding.n_vectors, err);
+    if (!status) memcpy(l->rows, event.embedding.vector, l->rows_bytes);
+    redline_job_free(&job);
+    return status;
+}
 
 static int compute(struct logits *l, const struct redline_model *model, const int32_t *ids, size_t n,
                    struct redline_err *err)
 {
+    struct redline_file_facts facts;
     struct redline_engine *engine;
-    struct redline_job *job = NULL;
-    struct redline_event done;
+    redline_file_facts(model, &facts);
+    int n_ctx = (int)MIN(n, (size_t)1 << 28), n_ubatch = facts.encoder ? MAX(l->n_ubatch, n_ctx) : l->n_ubatch;
     struct redline_engine_params params = {.n_threads = l->n_threads,
-                                           .n_ctx = (int)MIN(n, (size_t)1 << 28),
-                                           .n_ubatch = l->n_ubatch,
+                                           .n_ctx = n_ctx,
+                                           .n_ubatch = n_ubatch,
                                            .n_outputs = l->n_ubatch,
                                            .type_k = l->type_k,
                                            .type_v = l->type_v,
                                            .exact = l->exact};
     TRY(redline_engine_open(&engine, model, &params, err));
-    size_t n_vocab = redline_n_vocab(engine);
-    l->rows_bytes = n * n_vocab * sizeof(float);
-    l->rows = mem_new(n * n_vocab, sizeof(float));
-    struct redline_request request = {.kind = REDLINE_SCORE, .ids = ids, .n_ids = n, .logits = l->rows};
-    int status = l->rows ? redline_submit(&job, engine, &request, err)
-                         : err_memory(err, l->rows_bytes, "the logits");
-    if (!status) status = redline_wait(job, &done, err);
-    redline_job_free(&job);
+    bool pooled = facts.encoder || facts.pooling != REDLINE_POOL_DEFAULT;
+    int status = pooled ? embed(l, engine, ids, n, err) : score(l, engine, ids, n, err);
     redline_engine_close(&engine);
     return status;
 }
@@ -88,7 +117,7 @@ int cmd_logits(int argc, char **argv)
     const struct opt_command command = {
         "redline logits MODEL --tokens 1,2,3 -o FILE",
         "Feeds the tokens from position 0 and writes the logits after each of them: little-endian float32,\n"
-        "[n_tokens, n_vocab].  Needs no tokenizer.",
+        "[n_tokens, n_vocab].  Needs no tokenizer.  Of an embedding model: the pooled vector, as the model gives it.",
         options, COUNT_OF(options), NULL};
     const char *words[1];
     struct redline_err err = {0};

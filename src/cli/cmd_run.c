@@ -81,7 +81,8 @@ static int choose_context(struct run *r, struct redline_err *err)
     size_t n;
     struct redline_engine_params probe = {.n_ctx = 1};
     struct redline_plan plan;
-    TRY(redline_plan(r->model, &probe, &plan, err)); /* first of all, can this model be run? */
+    TRY(redline_model_can(r->model, REDLINE_GENERATE, err)); /* before anything else */
+    TRY(redline_plan(r->model, &probe, &plan, err));
     TRY(redline_tokenize(r->model, r->text.p, r->text.n, REDLINE_ADD_SPECIAL | REDLINE_PARSE_SPECIAL, &ids,
                          &n, err));
     redline_free(ids);

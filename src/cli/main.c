@@ -13,6 +13,7 @@ static const struct {
 } commands[] = {
     {"run", cmd_run, "generate text; without a model, with the demo model"},
     {"chat", cmd_chat, "talk with a model; without one, with the demo model"},
+    {"embed", cmd_embed, "turn lines of text into vectors"},
     {"tokenize", cmd_tokenize, "turn standard input into tokens"},
     {"logits", cmd_logits, "write the raw logits after each of some tokens"},
     {"inspect", cmd_inspect, "show what is in a model file"},

@@ -9,7 +9,7 @@ demo=$source_dir/models/demo.gguf
 
 check "help" 0 "usage: redline COMMAND" "$redline" --help
 check "version" 0 "redline 0." "$redline" --version
-for command in run tokenize logits inspect plan score bench probe chat config; do
+for command in run embed tokenize logits inspect plan score imatrix bench probe chat config; do
     check "$command --help" 0 "usage: redline $command" "$redline" $command --help
 done
 check "unknown command" 2 "did you mean 'tokenize'?" "$redline" tokenise
@@ -53,6 +53,31 @@ check "a special token" 0 "2" cat "$tmp/ids"
 check "a wrong id" 2 "outside the vocabulary" "$redline" logits "$demo" --tokens 5,99999 -o "$tmp/never"
 check "no ids" 2 "not a list of token ids" "$redline" logits "$demo" --tokens 5,,6 -o "$tmp/never"
 check "nothing written" 1 "" test -e "$tmp/never"
+
+# a vector for each line: alone, among others, at any number of threads and in any order
+{ printf 'Once upon a time\n12 + 7 =\r\nThe end\n'; seq 1 200; } >"$tmp/lines"
+"$redline" embed "$demo" -q -f "$tmp/lines" >"$tmp/a"
+check "a vector a line" 0 "203" grep -c embedding "$tmp/a"
+"$redline" embed "$demo" -q -f "$tmp/lines" -t 1 -np 3 -ub 7 -o "$tmp/b"
+same "vectors in other steps" "$tmp/a" "$tmp/b"
+sed -n 2p "$tmp/lines" | "$redline" embed "$demo" -q | sed 's/.*"n_tokens"//' >"$tmp/b"
+sed -n 2p "$tmp/a" | sed 's/.*"n_tokens"//' >"$tmp/c"
+same "a line alone" "$tmp/b" "$tmp/c"
+sort -r "$tmp/lines" | "$redline" embed "$demo" -q | sed 's/.*"n_tokens"//' | sort >"$tmp/b"
+sed 's/.*"n_tokens"//' "$tmp/a" | sort >"$tmp/c"
+same "lines in another order" "$tmp/b" "$tmp/c"
+check "raw vectors" 0 "$((203 * 256 * 4))" sh -c "'$redline' embed '$demo' -q -f '$tmp/lines' --format f32 | wc -c"
+printf 'query: 12\n' | "$redline" embed "$demo" -q >"$tmp/b"
+printf '12' | "$redline" embed "$demo" -q --prefix 'query: ' >"$tmp/c"
+same "a prefix" "$tmp/b" "$tmp/c"
+printf 'Once upon a time there was\nhi\n\nOnce upon\n' >"$tmp/odd"
+check "an empty line" 2 "line 3 is empty" "$redline" embed "$demo" -f "$tmp/odd"
+check "a long line" 2 "line 1 has" "$redline" embed "$demo" -f "$tmp/odd" -c 2 --skip-empty
+check "a long line, cut" 0 "cut to 2" "$redline" embed "$demo" -f "$tmp/odd" -c 2 --skip-empty --truncate
+check "its number" 0 '{"index":3,"n_tokens":2,"embedding":[' "$redline" embed "$demo" -f "$tmp/odd" --skip-empty
+check "no text" 2 "no text to embed" "$redline" embed "$demo"
+check "no pooling" 0 '"embeddings":[[' "$redline" embed "$demo" -f "$tmp/lines" --pooling none
+check "wrong pooling" 2 "--pooling" "$redline" embed "$demo" --pooling rank
 
 # what is in a file, and what it costs
 check "inspect" 0 "can be run" "$redline" inspect "$demo"

@@ -1,0 +1,184 @@
+"""Families with mixtures of experts, and those with compressed keys and values."""
+import math
+
+import transformers as hf
+
+from cases_gated import longrope, phi3_factors, phi3_keys
+from family import PAIRED, SMALL, Case, Family, Type, common_keys, llama_keys, of, rope, rope_of
+
+# ---- Mixtral, Qwen, OLMoE, Granite, Phi ----------------------------------------------------------
+
+SHARED = {"mlp.shared_expert.gate_proj": "ffn_gate_shexp", "mlp.shared_expert.up_proj": "ffn_up_shexp",
+          "mlp.shared_expert.down_proj": "ffn_down_shexp",
+          "mlp.shared_expert_gate": "ffn_gate_inp_shexp"}
+
+
+def qwen2moe_keys(c):
+    return common_keys(c) | {"expert_feed_forward_length": c.moe_intermediate_size,
+                             "expert_shared_feed_forward_length": c.shared_expert_intermediate_size}
+
+
+def qwen3moe_keys(c):
+    return common_keys(c) | {"expert_feed_forward_length": c.moe_intermediate_size}
+
+
+def granitemoe_keys(c):
+    return llama_keys(c) | {"attention.scale": float(c.attention_multiplier),
+                            "embedding_scale": float(c.embedding_multiplier),
+                            "residual_scale": float(c.residual_multiplier), "logit_scale": float(c.logits_scaling)}
+
+
+MIXTRAL = Family("llama", hf.MixtralForCausalLM, llama_keys, PAIRED,
+                 config=SMALL | rope(theta=1e6) | {"num_local_experts": 8, "num_experts_per_tok": 2,
+                                                   "sliding_window": None})
+QWEN2MOE = Family("qwen2moe", hf.Qwen2MoeForCausalLM, qwen2moe_keys, SHARED,
+                  config=SMALL | rope(theta=1e6) | {"num_experts": 8, "num_experts_per_tok": 3,
+                                                    "moe_intermediate_size": 32, "decoder_sparse_step": 1,
+                                                    "shared_expert_intermediate_size": 48})
+QWEN3MOE = Family("qwen3moe", hf.Qwen3MoeForCausalLM, qwen3moe_keys,
+                  config=SMALL | rope(theta=1e6) | {"num_experts": 32, "num_experts_per_tok": 4, "head_dim": 32,
+                                                    "moe_intermediate_size": 32, "norm_topk_prob": True})
+OLMOE = Family("olmoe", hf.OlmoeForCausalLM, common_keys,
+               config=SMALL | rope() | {"num_experts": 16, "num_experts_per_tok": 4, "intermediate_size": 32,
+                                        "num_key_value_heads": 4, "norm_topk_prob": False, "rms_norm_eps": 1e-5})
+GRANITEMOE = Family("granitemoe", hf.GraniteMoeForCausalLM, granitemoe_keys, PAIRED | {
+    "block_sparse_moe.router": "ffn_gate_inp",
+    "block_sparse_moe.experts.gate_up_proj": lambda c, x: {"ffn_gate_exps": x[:, : x.shape[1] // 2],
+                                                           "ffn_up_exps": x[:, x.shape[1] // 2:]},
+    "block_sparse_moe.experts.down_proj": "ffn_down_exps",
+}, config=SMALL | rope() | {"num_local_experts": 8, "num_experts_per_tok": 2, "intermediate_size": 32,
+                            "attention_multiplier": 0.375, "embedding_multiplier": 3.0,
+                            "residual_multiplier": 0.5, "logits_scaling": 2.0})
+SCALE = math.sqrt(1 + math.log(4) / math.log(128))  # of a context of 512 over 128
+PHIMOE = Family("phimoe", hf.PhimoeForCausalLM, phi3_keys, {"mlp.router": "ffn_gate_inp"}, given=phi3_factors,
+                config=SMALL | longrope(128, 16, short_mscale=SCALE, long_mscale=SCALE) | {"num_local_experts": 8, "num_experts_per_tok": 2,
+                                                    "attention_bias": True, "lm_head_bias": True,
+                                                    "intermediate_size": 32, "sliding_window": None,
+                                                    "original_max_position_embeddings": 128})
+
+# ---- gpt-oss, Llama 4 ----------------------------------------------------------------------------
+
+
+def gpt_oss_keys(c):
+    return common_keys(c) | {"attention.sliding_window": c.sliding_window,
+                             "expert_feed_forward_length": c.intermediate_size}
+
+
+def woven(c, x):
+    """[E, D, 2F] or biases [E, 2F], gate and up by turns."""
+    x = x.swapaxes(1, 2) if x.ndim == 3 else x
+    end = ".weight" if x.ndim == 3 else ".bias"
+    return {"ffn_gate_exps" + end: x[:, ::2], "ffn_up_exps" + end: x[:, 1::2]}
+
+
+GPT_OSS = Family("gpt-oss", hf.GptOssForCausalLM, gpt_oss_keys, {
+    "self_attn.sinks": "attn_sinks", "post_attention_layernorm": "post_attention_norm", "mlp.router": "ffn_gate_inp",
+    "mlp.experts.gate_up_proj": woven, "mlp.experts.gate_up_proj_bias": woven,
+    "mlp.experts.down_proj": lambda c, x: {"ffn_down_exps": x.swapaxes(1, 2)},
+    "mlp.experts.down_proj_bias": lambda c, x: {"ffn_down_exps.bias": x},
+}, config=SMALL | {"num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 16, "num_local_experts": 32,
+                   "num_experts_per_tok": 4, "intermediate_size": 32, "sliding_window": 64, "rms_norm_eps": 1e-5}
+                 | rope("yarn", 150000.0, factor=4.0, original_max_position_embeddings=128, beta_fast=32.0,
+                        beta_slow=1.0, truncate=False))
+
+
+def llama4_keys(c):
+    return llama_keys(c) | {"feed_forward_length": c.intermediate_size_mlp,
+                            "expert_feed_forward_length": c.intermediate_size,
+                            "interleave_moe_layer_step": c.interleave_moe_layer_step}
+
+
+FORWARD = "feed_forward."
+LLAMA4 = Family("llama4", hf.Llama4ForCausalLM, llama4_keys, {
+    FORWARD + "gate_proj": "ffn_gate", FORWARD + "up_proj": "ffn_up", FORWARD + "down_proj": "ffn_down",
+    FORWARD + "router": "ffn_gate_inp",
+    FORWARD + "experts.gate_up_proj": lambda c, x: {"ffn_gate_exps": x.swapaxes(1, 2)[:, : x.shape[2] // 2],
+                                                    "ffn_up_exps": x.swapaxes(1, 2)[:, x.shape[2] // 2:]},
+    FORWARD + "experts.down_proj": lambda c, x: {"ffn_down_exps": x.swapaxes(1, 2)},
+    FORWARD + "shared_expert.gate_proj": "ffn_gate_shexp", FORWARD + "shared_expert.up_proj": "ffn_up_shexp",
+    FORWARD + "shared_expert.down_proj": "ffn_down_shexp",
+}, config=SMALL | rope() | {"num_hidden_layers": 4, "head_dim": 16, "intermediate_size": 32,
+                            "intermediate_size_mlp": 96, "num_local_experts": 8, "num_experts_per_tok": 1,
+                            "interleave_moe_layer_step": 2, "attention_chunk_size": 8192, "rms_norm_eps": 1e-5,
+                            "use_qk_norm": True, "attn_temperature_tuning": True, "floor_scale": 8192,
+                            "attn_scale": 0.1})
+
+# ---- DeepSeek 2 and 3 ----------------------------------------------------------------------------
+
+
+def deepseek2_keys(c):
+    keys = common_keys(c)
+    moe = {"expert_count": c.n_routed_experts, "expert_shared_count": c.n_shared_experts,
+           "expert_feed_forward_length": c.moe_intermediate_size, "leading_dense_block_count": c.first_k_dense_replace,
+           "expert_weights_scale": float(c.routed_scaling_factor)}
+    if c.norm_topk_prob:
+        moe["expert_weights_norm"] = True
+    if of(c, "scoring_func"):
+        moe["expert_gating_func"] = {"softmax": 1, "sigmoid": 2}[c.scoring_func]
+    mla = {"attention.head_count_kv": 1, "attention.kv_lora_rank": c.kv_lora_rank,
+           "attention.key_length": c.kv_lora_rank + c.qk_rope_head_dim, "attention.value_length": c.kv_lora_rank,
+           "attention.key_length_mla": c.qk_nope_head_dim + c.qk_rope_head_dim,
+           "attention.value_length_mla": c.v_head_dim, "rope.dimension_count": c.qk_rope_head_dim}
+    if c.q_lora_rank:
+        mla["attention.q_lora_rank"] = c.q_lora_rank
+    if "mscale_all_dim" in rope_of(c):
+        mla["rope.scaling.yarn_log_multiplier"] = 0.1 * rope_of(c)["mscale_all_dim"]
+    return keys | moe | mla
+
+
+def deepseek2_old_keys(c):
+    """Of files from before the keys and values stayed compressed."""
+    size = {"attention.head_count_kv": c.num_attention_heads, "attention.value_length": c.v_head_dim,
+            "attention.key_length": c.qk_nope_head_dim + c.qk_rope_head_dim, "attention.key_length_mla": None,
+            "attention.value_length_mla": None}
+    return {k: v for k, v in (deepseek2_keys(c) | size).items() if v is not None}
+
+
+def halves(c, x):
+    """[H * (nope + v), rank] to the part that makes keys, turned round, and the one that makes values."""
+    x = x.reshape(c.num_attention_heads, c.qk_nope_head_dim + c.v_head_dim, -1)
+    return {"attn_k_b": x[:, : c.qk_nope_head_dim].swapaxes(1, 2), "attn_v_b": x[:, c.qk_nope_head_dim:]}
+
+
+MLA = {"self_attn.q_a_proj": "attn_q_a", "self_attn.q_a_layernorm": "attn_q_a_norm", "self_attn.q_b_proj": "attn_q_b",
+       "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa", "self_attn.kv_a_layernorm": "attn_kv_a_norm",
+       "self_attn.kv_b_proj": halves, "mlp.gate.e_score_correction_bias": lambda c, x: {"exp_probs_b.bias": x},
+       "mlp.shared_experts.gate_proj": "ffn_gate_shexp", "mlp.shared_experts.up_proj": "ffn_up_shexp",
+       "mlp.shared_experts.down_proj": "ffn_down_shexp"}
+DEEPSEEK_CONFIG = SMALL | rope() | {
+    "num_hidden_layers": 3, "num_key_value_heads": 4, "kv_lora_rank": 32, "q_lora_rank": None, "qk_nope_head_dim": 24,
+    "qk_rope_head_dim": 16, "v_head_dim": 20, "head_dim": 16, "n_routed_experts": 16, "num_experts_per_tok": 4,
+    "n_shared_experts": 2, "moe_intermediate_size": 32, "first_k_dense_replace": 1, "routed_scaling_factor": 1.5,
+    "n_group": 1, "topk_group": 1}
+DEEPSEEK2 = Family("deepseek2", hf.DeepseekV2ForCausalLM, deepseek2_keys, MLA,
+                   config=DEEPSEEK_CONFIG | {"topk_method": "greedy", "norm_topk_prob": False})
+DEEPSEEK3 = Family("deepseek2", hf.DeepseekV3ForCausalLM, deepseek2_keys, MLA,
+                   config=DEEPSEEK_CONFIG | {"norm_topk_prob": True, "n_group": 4, "topk_group": 2,
+                                             "rope_interleave": True, "routed_scaling_factor": 2.5,
+                                             "scoring_func": "sigmoid"})
+DEEPSEEK2_OLD = Family("deepseek2", hf.DeepseekV2ForCausalLM, deepseek2_old_keys,
+                       MLA | {"self_attn.kv_b_proj": "attn_kv_b"}, config=DEEPSEEK2.config)
+
+DEEPSEEK_YARN = rope("yarn", factor=8.0, original_max_position_embeddings=64, beta_fast=32.0, beta_slow=1.0,
+                     mscale=1.0, mscale_all_dim=1.0)
+
+CASES = [
+    Case("mixtral", MIXTRAL),
+    Case("mixtral-q4_0", MIXTRAL, {}, {"": Type.Q4_0}, 96, error=1e-6),
+    Case("qwen2moe", QWEN2MOE),
+    Case("qwen3moe", QWEN3MOE),
+    Case("olmoe", OLMOE),
+    Case("granitemoe", GRANITEMOE),
+    Case("phimoe", PHIMOE),
+    Case("gpt-oss", GPT_OSS),
+    Case("gpt-oss-mxfp4", GPT_OSS, {}, {"_exps": Type.MXFP4, "token_embd": Type.BF16, "output.": Type.BF16},
+         error=1e-6),
+    Case("llama4", LLAMA4),
+    Case("deepseek2-lite", DEEPSEEK2),
+    Case("deepseek2", DEEPSEEK2, {"q_lora_rank": 48} | DEEPSEEK_YARN),
+    Case("deepseek2-groups", DEEPSEEK2, {"q_lora_rank": 48, "n_group": 4, "topk_group": 2,
+                                         "topk_method": "group_limited_greedy", "routed_scaling_factor": 16.0}),
+    Case("deepseek2-kv_b", DEEPSEEK2_OLD, {"q_lora_rank": 48}),
+    Case("deepseek3", DEEPSEEK3, {"q_lora_rank": 48}),
+    Case("deepseek3-yarn", DEEPSEEK3, DEEPSEEK_YARN),
+]

@@ -174,7 +174,7 @@ static int read_window(struct hparams *h, const struct gguf *g, struct redline_e
 {
     const struct arch *arch = h->arch;
     char key[128];
-    if (arch->window == WINDOW_NONE || (arch->window_layers && h->n_layers != arch->window_layers)) return 0;
+    if (arch->window == WINDOW_NONE) return 0;
     full_key(key, sizeof key, arch, "attention.sliding_window");
     bool present = gguf_find(g, key) != NULL;
     uint32_t n = (uint32_t)arch->window_size;

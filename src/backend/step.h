@@ -55,8 +55,16 @@ struct norm { /* of rows; NORM_NONE leaves them as they are */
 enum activation { ACT_SILU, ACT_GELU, ACT_GELU_ERF, ACT_GELU_QUICK, ACT_RELU, ACT_RELU_SQR, ACT_SWIGLU_OAI };
 
 /* Where one layer keeps keys and values: pages of KV_PAGE positions.
- * A page is [K, KV_PAGE, d] of its type, for keys and for values alike. */
+ * A page is [K, KV_PAGE, d] of its type, for keys and for values alike; a row that does not fill its last
+ * block ends in zeros. */
 enum { KV_PAGE = 64 };
+
+/* Numbers that a row of d takes with a type. */
+static inline int kv_padded(enum dtype type, int d)
+{
+    int block = dtype_info(type)->block_n;
+    return (d + block - 1) / block * block;
+}
 
 struct kv_layer {
     char *k, *v;                        /* page 0; where latent attention makes values the beginning
@@ -270,7 +278,7 @@ struct step_limits {
     int n_ctx;         /* positions of a sequence */
     int width;         /* D */
     int n_heads;       /* H */
-    int n_kv_heads, d_k, d_v; /* of the cache */
+    int n_kv_heads, d_k, d_v; /* of the cache, padded */
     int q_rank;        /* of latent attention; 0: there is none */
     int latent;        /* kv_rank + n_rot of it; 0: the model has no MLA */
     int d_expanded;    /* numbers of a head before absorption: d_nope + the larger of n_rot and d_v */

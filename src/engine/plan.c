@@ -21,11 +21,9 @@ static const uint64_t MARGIN_BYTES = 64u << 20;
 
 static int kv_type(enum dtype *out, const char *name, const char *what, struct redline_err *err)
 {
-    static const enum dtype known[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_0};
     int type = name ? dtype_parse(str_of(name)) : DTYPE_F16;
     *out = (enum dtype)type;
-    for (size_t i = 0; i < COUNT_OF(known); i++)
-        if (type == (int)known[i]) return 0;
+    if (type >= 0 && kv_check_type(*out, NULL) == 0) return 0;
     return err_set(err, REDLINE_ARG, "%s cannot be '%s', known are f32, f16, bf16, q8_0 and q4_0", what, name);
 }
 
@@ -93,7 +91,6 @@ int redline_plan(const struct redline_model *model, const struct redline_engine_
     struct cpu_memory memory;
     TRY(modelfile_runnable(model, err));
     TRY(plan_params(&p, model, params, err));
-    TRY(kv_check_types(&model->h, p.model.type_k, p.model.type_v, err));
     struct kv_shape shape = hparams_kv_shape(&model->h);
     uint64_t layer_ops = 2 * (uint64_t)model->h.n_heads * (uint64_t)(shape.d_k + shape.d_v);
     int n_windowed = 0;

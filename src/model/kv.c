@@ -14,8 +14,8 @@ struct sizes { /* of one layer's pages */
 static struct sizes sizes_of(const struct hparams *h, const struct kv_params *p)
 {
     struct kv_shape shape = hparams_kv_shape(h);
-    struct sizes s = {dtype_row_bytes(dtype_info(p->type_k), (uint64_t)shape.d_k),
-                      dtype_row_bytes(dtype_info(p->type_v), (uint64_t)shape.d_v), 0, 0};
+    struct sizes s = {dtype_row_bytes(dtype_info(p->type_k), (uint64_t)kv_padded(p->type_k, shape.d_k)),
+                      dtype_row_bytes(dtype_info(p->type_v), (uint64_t)kv_padded(p->type_v, shape.d_v)), 0, 0};
     if (shape.shared) s.v_row = s.k_row;
     s.k_page = (size_t)shape.n_heads * KV_PAGE * s.k_row;
     s.v_page = (size_t)shape.n_heads * KV_PAGE * s.v_row;
@@ -88,24 +88,13 @@ static void lay_out_layers(struct kv *kv, const struct hparams *h, const struct 
     }
 }
 
-static int check_type(const char *what, enum dtype type, int d, struct redline_err *err)
+int kv_check_type(enum dtype type, struct redline_err *err)
 {
     static const enum dtype known[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, DTYPE_Q4_0};
     for (size_t i = 0; i < COUNT_OF(known); i++)
-        if (type == known[i]) {
-            if (d % dtype_info(type)->block_n == 0) return 0;
-            return err_set(err, REDLINE_SUPPORT, "%s of %d numbers do not fill blocks of %s; F16 holds them", what, d,
-                           dtype_name(type));
-        }
-    return err_set(err, REDLINE_SUPPORT, "a KV cache of %s %s; known are F32, F16, BF16, Q8_0 and Q4_0",
-                   dtype_name(type), what);
-}
-
-int kv_check_types(const struct hparams *h, enum dtype type_k, enum dtype type_v, struct redline_err *err)
-{
-    struct kv_shape shape = hparams_kv_shape(h);
-    TRY(check_type("keys", type_k, shape.d_k, err));
-    return check_type("values", shape.shared ? type_k : type_v, shape.d_v, err);
+        if (type == known[i]) return 0;
+    return err_set(err, REDLINE_SUPPORT, "a KV cache of %s; known are F32, F16, BF16, Q8_0 and Q4_0",
+                   dtype_name(type));
 }
 
 int kv_init(struct kv *out, const struct hparams *h, const struct kv_params *p, struct backend *b,
@@ -120,7 +109,8 @@ int kv_init(struct kv *out, const struct hparams *h, const struct kv_params *p, 
                     .n_window = h->n_window,
                     .bytes = kv_bytes(h, p)};
     *out = (struct kv){0};
-    TRY(kv_check_types(h, p->type_k, p->type_v, err));
+    TRY(kv_check_type(p->type_k, err));
+    TRY(kv_check_type(p->type_v, err));
     size_t table_bytes = (size_t)kv.n_seqs * (size_t)kv.max_pages * sizeof(int32_t);
     kv.layers = mem_new((size_t)h->n_layers, sizeof *kv.layers);
     kv.table = mem_new(table_bytes, 1);

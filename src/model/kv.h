@@ -53,10 +53,10 @@ struct kv_costs {
 };
 void kv_costs(struct kv_costs *out, const struct hparams *h, const struct kv_params *p);
 
-/* REDLINE_SUPPORT for a type that the cache cannot hold, or whose blocks heads of this size do not fill. */
-int kv_check_types(const struct hparams *h, enum dtype type_k, enum dtype type_v, struct redline_err *err);
+/* REDLINE_SUPPORT for a type that the cache cannot hold. */
+int kv_check_type(enum dtype type, struct redline_err *err);
 
-/* Refuses what kv_check_types() does. */
+/* Refuses what kv_check_type() does. */
 int  kv_init(struct kv *out, const struct hparams *h, const struct kv_params *p, struct backend *b,
              struct redline_err *err);
 void kv_fini(struct kv *kv); /* accepts {0} */

@@ -29,6 +29,7 @@ struct work { /* a member's scratch, and what it works on */
     const struct cpu_member *member;
     const struct op_attend *op;
     int n_share;   /* G = H / K, query heads per KV head */
+    int d_k, d_v;  /* numbers of a row of the cache, its padding included: of queries and sums here too */
     float *q;      /* [ATTN_TOKENS G, d_k] */
     float *scores; /* [ATTN_TOKENS G, KV_PAGE] */
     struct state running, piece;
@@ -59,6 +60,8 @@ static struct work make_work(const struct cpu_member *m, const struct op_attend 
     size_t n = (size_t)most_queries(l), d_v = (size_t)l->d_v;
     float *p = m->b->scratch.attn + (size_t)m->id * m->b->scratch.attn_floats;
     struct work w = {.member = m, .op = op, .n_share = op->n_heads / op->kv.n_heads, .q = p};
+    w.d_k = kv_padded(op->kv.type_k, op->kv.d_k);
+    w.d_v = kv_padded(op->kv.type_v, op->kv.d_v);
     w.scores = (p += n * (size_t)l->d_k);
     w.running.m = (p += n * KV_PAGE);
     w.running.l = (p += n);
@@ -131,10 +134,11 @@ static void attend_span(const struct work *w, const struct state *s, int first, 
 {
     const struct kern_ops *kern = w->member->kern;
     const struct kv_layer *kv = &w->op->kv;
-    float *o = s->o + (size_t)first * (size_t)kv->d_v;
+    size_t d_v = (size_t)w->d_v;
+    float *o = s->o + (size_t)first * d_v;
     int n_kv = span->n_kv;
-    kern->kv_dot[kv->type_k](w->scores, w->q + (size_t)first * (size_t)kv->d_k, (size_t)kv->d_k, n, span->k,
-                             kv->k_row_bytes, n_kv, kv->d_k);
+    kern->kv_dot[kv->type_k](w->scores, w->q + (size_t)first * (size_t)w->d_k, (size_t)w->d_k, n, span->k,
+                             kv->k_row_bytes, n_kv, w->d_k);
     for (int i = 0; i < n; i++) {
         float *row = w->scores + (size_t)i * (size_t)n_kv;
         shape_scores(w, row, n_kv, span->head * w->n_share + i % w->n_share,
@@ -144,11 +148,11 @@ static void attend_span(const struct work *w, const struct state *s, int first, 
             float shrink = expf(before - top); /* 0 at the first page */
             s->m[first + i] = top;
             s->l[first + i] *= shrink;
-            kern->scale(o + (size_t)i * (size_t)kv->d_v, shrink, (size_t)kv->d_v);
+            kern->scale(o + (size_t)i * d_v, shrink, d_v);
         }
         s->l[first + i] += kern->exp_sum(row, s->m[first + i], (size_t)n_kv);
     }
-    kern->kv_sum[kv->type_v](o, (size_t)kv->d_v, w->scores, n, span->v, kv->v_row_bytes, n_kv, kv->d_v);
+    kern->kv_sum[kv->type_v](o, d_v, w->scores, n, span->v, kv->v_row_bytes, n_kv, w->d_v);
 }
 
 /* Positions [from, to) of the page that begins at position `at`. */
@@ -186,7 +190,7 @@ static void attend_piece(const struct work *w, const struct group *g, int head, 
     struct group_sight seen = group_sight_of(w, g);
     int end = MIN(start + ATTN_PIECE, seen.any.to), n_kv = batch->n_kv[batch->seq[g->token]];
 
-    state_reset(s, g->n_tokens * w->n_share, w->op->kv.d_v);
+    state_reset(s, g->n_tokens * w->n_share, w->d_v);
     for (int at = MAX(start, seen.any.from / KV_PAGE * KV_PAGE); at < end; at += KV_PAGE) {
         if (seen.all.from <= at && seen.all.to >= at + KV_PAGE) { /* every query sees all of it */
             struct span span = span_of(w, g->token, head, at, at, at + KV_PAGE);
@@ -205,17 +209,19 @@ static void attend_piece(const struct work *w, const struct group *g, int head, 
 
 static void load_queries(const struct work *w, const struct group *g, int head)
 {
-    size_t d = (size_t)w->op->kv.d_k, n = (size_t)w->n_share * d;
-    for (int i = 0; i < g->n_tokens; i++)
-        memcpy(w->q + (size_t)i * n,
-               w->op->q + (size_t)(g->token + i) * (size_t)w->op->n_heads * d + (size_t)head * n,
-               n * sizeof(float));
+    size_t d = (size_t)w->op->kv.d_k, padded = (size_t)w->d_k;
+    for (int i = 0; i < g->n_tokens * w->n_share; i++) {
+        int token = g->token + i / w->n_share, h = head * w->n_share + i % w->n_share;
+        float *q = w->q + (size_t)i * padded;
+        memcpy(q, w->op->q + ((size_t)token * (size_t)w->op->n_heads + (size_t)h) * d, d * sizeof *q);
+        memset(q + d, 0, (padded - d) * sizeof *q);
+    }
 }
 
 /* The state before the first piece: a sink is a score without a value. */
 static void start_state(const struct work *w, const struct state *s, int n, int head)
 {
-    state_reset(s, n, w->op->kv.d_v);
+    state_reset(s, n, w->d_v);
     for (int i = 0; i < n && w->op->sinks; i++) {
         s->m[i] = w->op->sinks[head * w->n_share + i % w->n_share];
         s->l[i] = 1;
@@ -242,7 +248,7 @@ static void store_output(const struct work *w, const struct group *g, int head,
     for (int i = 0; i < g->n_tokens * w->n_share; i++) {
         int token = g->token + i / w->n_share, h = head * w->n_share + i % w->n_share;
         float *out = w->op->out + ((size_t)token * (size_t)w->op->n_heads + (size_t)h) * (size_t)d;
-        memcpy(out, s->o + (size_t)i * (size_t)d, (size_t)d * sizeof(float));
+        memcpy(out, s->o + (size_t)i * (size_t)w->d_v, (size_t)d * sizeof(float));
         w->member->kern->scale(out, 1.0f / s->l[i], (size_t)d);
     }
 }
@@ -250,7 +256,7 @@ static void store_output(const struct work *w, const struct group *g, int head,
 static void attend_whole(const struct work *w, const struct group *g, int head)
 {
     struct state to = w->running;
-    int n = g->n_tokens * w->n_share, d = w->op->kv.d_v;
+    int n = g->n_tokens * w->n_share, d = w->d_v;
     struct sight seen = group_sight_of(w, g).any;
     load_queries(w, g, head);
     start_state(w, &to, n, head);
@@ -298,7 +304,7 @@ static struct group nth_group(const struct step_batch *batch, int n)
 static void attend_in_pieces(const struct work *w, int n_items, int n_pieces)
 {
     const struct cpu_member *m = w->member;
-    int n_kv_heads = w->op->kv.n_heads, d = w->op->kv.d_v;
+    int n_kv_heads = w->op->kv.n_heads, d = w->d_v;
     size_t query_floats = 2 + (size_t)d;
     size_t item_floats = (size_t)ATTN_TOKENS * (size_t)w->n_share * query_floats;
     float *partial = m->b->scratch.partial;

@@ -103,6 +103,8 @@ int cpu_chunk(const struct cpu_member *m, int n_rows, int grain);
 /* Address of position batch->pos[t] of head h in a layer's key or value pages. */
 char *cpu_kv_slot(const struct cpu_member *m, const struct kv_layer *kv, char *pages, size_t page_bytes,
                   size_t row_bytes, int t, int h);
+/* A key or value of d numbers into the cache. */
+void cpu_kv_store(const struct cpu_member *m, enum dtype type, char *slot, const float *head, int d);
 /* One head, rotated in place as token t's position says. */
 void cpu_rotate(const struct cpu_member *m, const struct rotary *rope, float *head, int t);
 /* What queries of token t are scaled by; see struct op_qkv. */

@@ -41,7 +41,7 @@ static void finish_latent(const struct cpu_member *m, const struct op_mla *op)
         cpu_norm_row(m->kern, &op->kv_norm, row, row, rank);
         cpu_rotate(m, &op->rope, row + rank, t);
         if (op->absorbed)
-            m->kern->encode[kv->type_k](cpu_kv_slot(m, kv, kv->k, kv->k_page_bytes, kv->k_row_bytes, t, 0), row, n);
+            cpu_kv_store(m, kv->type_k, cpu_kv_slot(m, kv, kv->k, kv->k_page_bytes, kv->k_row_bytes, t, 0), row, (int)n);
     }
     team_barrier(m->team, m->id);
 }
@@ -63,11 +63,10 @@ static void expand(const struct cpu_member *m, const struct op_mla *op)
         for (int t = 0; t < x.n_tokens; t++) {
             float *key = k + (size_t)t * k_stride;
             memcpy(key + op->d_nope, s->kv_latent + (size_t)t * n_latent + op->kv_rank, n_rot * sizeof *key);
-            m->kern->encode[kv->type_k](
-                cpu_kv_slot(m, kv, kv->k, kv->k_page_bytes, kv->k_row_bytes, t, (int)h), key, (size_t)kv->d_k);
-            m->kern->encode[kv->type_v](
-                cpu_kv_slot(m, kv, kv->v, kv->v_page_bytes, kv->v_row_bytes, t, (int)h), v + (size_t)t * v_stride,
-                (size_t)kv->d_v);
+            cpu_kv_store(m, kv->type_k, cpu_kv_slot(m, kv, kv->k, kv->k_page_bytes, kv->k_row_bytes, t, (int)h),
+                         key, kv->d_k);
+            cpu_kv_store(m, kv->type_v, cpu_kv_slot(m, kv, kv->v, kv->v_page_bytes, kv->v_row_bytes, t, (int)h),
+                         v + (size_t)t * v_stride, kv->d_v);
         }
     }
 }

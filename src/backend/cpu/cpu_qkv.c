@@ -6,6 +6,7 @@
 #include "cpu_backend.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base.h"
 
@@ -17,6 +18,18 @@ char *cpu_kv_slot(const struct cpu_member *m, const struct kv_layer *kv, char *p
     int page = kv->ring_pages ? seq * kv->ring_pages + nth % kv->ring_pages
                               : batch->page_table[(size_t)seq * (size_t)batch->max_pages + (size_t)nth];
     return pages + (size_t)page * page_bytes + ((size_t)h * KV_PAGE + (size_t)(pos % KV_PAGE)) * row_bytes;
+}
+
+void cpu_kv_store(const struct cpu_member *m, enum dtype type, char *slot, const float *head, int d)
+{
+    int padded = kv_padded(type, d);
+    if (padded > d) { /* the member's room for attention is free meanwhile */
+        float *row = m->b->scratch.attn + (size_t)m->id * m->b->scratch.attn_floats;
+        memcpy(row, head, (size_t)d * sizeof *row);
+        memset(row + d, 0, (size_t)(padded - d) * sizeof *row);
+        head = row;
+    }
+    m->kern->encode[type](slot, head, (size_t)padded);
 }
 
 void cpu_rotate(const struct cpu_member *m, const struct rotary *rope, float *head, int t)
@@ -76,8 +89,7 @@ static void finish_heads(const struct cpu_member *m, const struct op_qkv *op, co
         float *head = p->out + (size_t)t * stride + (size_t)h * (size_t)p->d;
         if (p->rotated) finish_head(m, op, p, head, t, h);
         if (p->stored)
-            m->kern->encode[p->type](cpu_kv_slot(m, &op->kv, p->pages, p->page_bytes, p->row_bytes, t, h), head,
-                                     (size_t)p->d);
+            cpu_kv_store(m, p->type, cpu_kv_slot(m, &op->kv, p->pages, p->page_bytes, p->row_bytes, t, h), head, p->d);
     }
 }
 

@@ -80,46 +80,53 @@ static void rules(void **state)
         const char *name;
         uint64_t width;
         enum dtype want;
-        bool weighted; /* by an importance matrix */
     } rows[] = {
-        {"Q4_K_M", "llama", 32, 0, 32, "token_embd.weight", 4096, DTYPE_Q4_K, false},
-        {"q4_k", "llama", 32, 0, 32, "token_embd.weight", 4096, DTYPE_Q4_K, false},
-        {"Q4_K_M", "llama", 1, 8, 8, "blk.0.attn_k.weight", 4096, DTYPE_Q8_0, false},
-        {"Q4_K_M", "llama", 1, 8, 8, "blk.0.attn_output.weight", 4096, DTYPE_Q5_K, false},
-        {"Q5_K_M", "llama", 1, 8, 8, "blk.0.attn_output.weight", 4096, DTYPE_Q5_K, false},
-        {"Q4_K_S", "falcon", 60, 8, 8, "blk.0.attn_output.weight", 4096, DTYPE_Q4_K, false},
-        {"Q4_K_S", "llama", 32, 0, 32, "blk.0.ffn_down.weight", 4096, DTYPE_Q5_K, false},
-        {"Q4_K_S", "llama", 32, 4, 32, "blk.3.ffn_down_exps.weight", 4096, DTYPE_Q5_K, false},
-        {"Q4_K_S", "llama", 32, 4, 32, "blk.4.ffn_down_exps.weight", 4096, DTYPE_Q4_K, false},
-        {"Q4_K_M", "llama", 32, 4, 32, "blk.6.ffn_down_exps.weight", 4096, DTYPE_Q6_K, false},
-        {"Q4_K_M", "llama", 32, 4, 32, "blk.7.ffn_down_exps.weight", 4096, DTYPE_Q4_K, false},
-        {"Q4_K_M", "llama", 32, 4, 32, "blk.6.ffn_down_exps.weight", 4128, DTYPE_Q8_0, false},
-        {"Q4_K_M", "llama", 32, 0, 32, "blk.0.ffn_up.weight", 4128, DTYPE_Q5_0, false},
-        {"Q5_K_M", "llama", 32, 0, 32, "blk.0.ffn_up.weight", 4128, DTYPE_Q5_1, false},
-        {"Q6_K", "llama", 32, 0, 32, "blk.0.ffn_up.weight", 4128, DTYPE_Q8_0, false},
-        {"Q6_K", "llama", 32, 0, 32, "blk.0.ffn_up.weight", 172, DTYPE_F16, false},
-        {"Q8_0", "llama", 32, 0, 32, "blk.0.ffn_up.weight", 172, DTYPE_F16, false},
-        {"MXFP4", "llama", 32, 4, 32, "blk.0.ffn_up_exps.weight", 64, DTYPE_MXFP4, false},
-        {"MXFP4_MOE", "llama", 32, 4, 32, "blk.0.attn_q.weight", 64, DTYPE_Q8_0, false},
-        {"BF16", "llama", 32, 0, 32, "blk.0.attn_q.weight", 64, DTYPE_BF16, false},
-        {"Q4_0", "llama", 32, 4, 32, "blk.0.ffn_gate_inp.weight", 4096, DTYPE_F16, false}, /* kept */
-        {"Q4_0", "llama", 32, 0, 32, "blk.0.attn_q_norm.weight", 4096, DTYPE_F16, false},
-        {"Q4_0", "llama", 32, 0, 32, "blk.0.ffn_up.bias", 4096, DTYPE_F16, false},
-        {"Q4_0", "llama", 1, 0, 1, "blk.0.ffn_down.weight", 4096, DTYPE_Q4_0, true},
-        {"Q4_0", "llama", 8, 0, 8, "blk.0.ffn_down.weight", 4096, DTYPE_Q4_1, true},
-        {"Q4_0", "llama", 8, 0, 8, "blk.0.ffn_down.weight", 4096, DTYPE_Q4_0, false},
-        {"Q4_0", "llama", 8, 0, 8, "blk.0.ffn_up.weight", 4096, DTYPE_Q4_0, true},
-        {"Q4_0", "rwkv7", 32, 0, 32, "blk.0.time_mix_w1.weight", 4096, DTYPE_F16, false},
+        {"Q4_K_M", "llama", 32, 0, 32, "token_embd.weight", 4096, DTYPE_Q4_K},
+        {"q4_k", "llama", 32, 0, 32, "token_embd.weight", 4096, DTYPE_Q4_K},
+        {"Q4_K_M", "llama", 1, 8, 8, "blk.0.attn_k.weight", 4096, DTYPE_Q8_0},
+        {"Q4_K_M", "llama", 1, 8, 8, "blk.0.attn_output.weight", 4096, DTYPE_Q5_K},
+        {"Q5_K_M", "llama", 1, 8, 8, "blk.0.attn_output.weight", 4096, DTYPE_Q5_K},
+        {"Q4_K_S", "falcon", 60, 8, 8, "blk.0.attn_output.weight", 4096, DTYPE_Q4_K},
+        {"Q4_K_S", "llama", 32, 0, 32, "blk.0.ffn_down.weight", 4096, DTYPE_Q5_K},
+        {"Q4_K_S", "llama", 32, 4, 32, "blk.3.ffn_down_exps.weight", 4096, DTYPE_Q5_K},
+        {"Q4_K_S", "llama", 32, 4, 32, "blk.4.ffn_down_exps.weight", 4096, DTYPE_Q4_K},
+        {"Q4_K_M", "llama", 32, 4, 32, "blk.6.ffn_down_exps.weight", 4096, DTYPE_Q6_K},
+        {"Q4_K_M", "llama", 32, 4, 32, "blk.7.ffn_down_exps.weight", 4096, DTYPE_Q4_K},
+        {"Q4_K_M", "llama", 32, 4, 32, "blk.6.ffn_down_exps.weight", 4128, DTYPE_Q8_0},
+        {"Q4_K_M", "llama", 32, 0, 32, "blk.0.ffn_up.weight", 4128, DTYPE_Q5_0},
+        {"Q5_K_M", "llama", 32, 0, 32, "blk.0.ffn_up.weight", 4128, DTYPE_Q5_1},
+        {"Q6_K", "llama", 32, 0, 32, "blk.0.ffn_up.weight", 4128, DTYPE_Q8_0},
+        {"Q6_K", "llama", 32, 0, 32, "blk.0.ffn_up.weight", 172, DTYPE_F16},
+        {"Q8_0", "llama", 32, 0, 32, "blk.0.ffn_up.weight", 172, DTYPE_F16},
+        {"MXFP4", "llama", 32, 4, 32, "blk.0.ffn_up_exps.weight", 64, DTYPE_MXFP4},
+        {"MXFP4_MOE", "llama", 32, 4, 32, "blk.0.attn_q.weight", 64, DTYPE_Q8_0},
+        {"BF16", "llama", 32, 0, 32, "blk.0.attn_q.weight", 64, DTYPE_BF16},
+        {"Q4_0", "llama", 32, 4, 32, "blk.0.ffn_gate_inp.weight", 4096, DTYPE_F16}, /* kept */
+        {"Q4_0", "llama", 32, 0, 32, "blk.0.attn_q_norm.weight", 4096, DTYPE_F16},
+        {"Q4_0", "llama", 32, 0, 32, "blk.0.ffn_up.bias", 4096, DTYPE_F16},
+        {"Q4_0", "rwkv7", 32, 0, 32, "blk.0.time_mix_w1.weight", 4096, DTYPE_F16},
     };
     (void)state;
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct mix_model model = {str_of(rows[i].arch), rows[i].n_layers, rows[i].n_experts, 32,
-                                  rows[i].n_kv_heads, rows[i].weighted};
+                                  rows[i].n_kv_heads, false};
         enum dtype got = type_of(rows[i].mixture, &model, rows[i].name, rows[i].width);
         if (got != rows[i].want)
             fail_msg("row %zu: %s of %s is %s, must be %s", i, rows[i].name, rows[i].mixture, dtype_name(got),
                      dtype_name(rows[i].want));
     }
+}
+
+/* An importance matrix guards the first layers of Q4_0. */
+static void rules_by_weight(void **state)
+{
+    struct mix_model model = {STR("llama"), 8, 0, 32, 32, true};
+    (void)state;
+    assert_int_equal(type_of("Q4_0", &model, "blk.0.ffn_down.weight", 4096), DTYPE_Q4_1);
+    assert_int_equal(type_of("Q4_0", &model, "blk.0.ffn_up.weight", 4096), DTYPE_Q4_0);
+    assert_int_equal(type_of("Q4_K_S", &model, "blk.0.ffn_down.weight", 4096), DTYPE_Q5_K);
+    model.n_layers = 7;
+    assert_int_equal(type_of("Q4_0", &model, "blk.0.ffn_down.weight", 4096), DTYPE_Q4_0);
 }
 
 static void a_matrix_of_one_row_is_a_vector(void **state)
@@ -426,6 +433,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rules),
+        cmocka_unit_test(rules_by_weight),
         cmocka_unit_test(a_matrix_of_one_row_is_a_vector),
         cmocka_unit_test(every_mixture_keeps_what_it_can),
         cmocka_unit_test(other_inputs),

@@ -45,13 +45,18 @@ static int find_first(struct collecting *c, unsigned flags, struct redline_err *
     return 0;
 }
 
+static const char *text_name(const struct collecting *c)
+{
+    return strcmp(c->text_path, "-") == 0 ? "standard input" : c->text_path;
+}
+
 static int read_text(struct collecting *c, struct redline_err *err)
 {
     unsigned flags = c->parse_special ? REDLINE_PARSE_SPECIAL : 0;
     TRY(file_read(&c->text, c->text_path, err));
     TRY(redline_tokenize(c->model, c->text.p, c->text.n, flags | REDLINE_ADD_SPECIAL, &c->ids, &c->n_ids, err));
     if (c->n_ids < (size_t)c->n_chunk)
-        return err_set(err, REDLINE_ARG, "%s has %zu tokens, a chunk takes %d (-c)", c->text_path, c->n_ids,
+        return err_set(err, REDLINE_ARG, "%s has %zu tokens, a chunk takes %d (-c)", text_name(c), c->n_ids,
                        c->n_chunk);
     return find_first(c, flags, err);
 }
@@ -116,7 +121,7 @@ static int run_all(struct collecting *c, const char *const *words, int n_words, 
     uint64_t start = clock_ns();
     TRY(read_chunks(c, n_chunks, err));
     double seconds = (double)(clock_ns() - start) / 1e9;
-    struct redline_imatrix_text text = {c->text_path, (uint32_t)n_chunks, (uint32_t)c->n_chunk};
+    struct redline_imatrix_text text = {text_name(c), (uint32_t)n_chunks, (uint32_t)c->n_chunk};
     TRY(redline_imatrix_write(c->matrix, c->out_path, &text, &facts, err));
     if (!c->quiet) report(c, &facts, n_chunks, seconds);
     return 0;
@@ -130,9 +135,11 @@ int cmd_imatrix(int argc, char **argv)
         settings_opt(&set, SETTING_MODEL, &c.model_path),
         {"-f, --file", "FILE", OPT_STRING, &c.text_path, 0, 0, "the text to read, - for standard input"},
         {"-o, --output", "FILE", OPT_STRING, &c.out_path, 0, 0, "where to write"},
-        {"-c, --ctx-size", "N", OPT_INT, &c.n_chunk, 2, 1 << 20, "tokens of a chunk, which knows nothing of the others (512)"},
+        {"-c, --ctx-size", "N", OPT_INT, &c.n_chunk, 2, 1 << 20,
+         "tokens of a chunk, which knows nothing of the others (512)"},
         {"--chunks", "N", OPT_INT, &c.most_chunks, 0, 1 << 30, "most chunks to read; 0: all (0)"},
-        {"--parse-special", NULL, OPT_FLAG, &c.parse_special, 0, 0, "special tokens written in the text become those tokens"},
+        {"--parse-special", NULL, OPT_FLAG, &c.parse_special, 0, 0,
+         "special tokens written in the text become those tokens"},
         settings_opt(&set, SETTING_N_THREADS, &c.n_threads),
         settings_opt(&set, SETTING_N_UBATCH, &c.n_ubatch),
         {"-q, --quiet", NULL, OPT_FLAG, &c.quiet, 0, 0, "nothing on standard error"},

@@ -139,11 +139,13 @@ static size_t count_used(const struct seen *s)
 /* The numbers as the file has them; room for all of them is at `to`. */
 static int make_entry(struct imatrix_entry *e, const struct seen *s, float *to, struct redline_err *err)
 {
-    *e = (struct imatrix_entry){str_of(s->name), s->n_mats * s->n_cols, s->n_mats, to, to + s->n_mats * s->n_cols};
-    for (size_t i = 0; i < e->n_sums; i++) {
+    size_t n_sums = s->n_mats * s->n_cols;
+    *e = (struct imatrix_entry){str_of(s->name), n_sums, s->n_mats, to, to + n_sums};
+    for (size_t i = 0; i < n_sums; i++) {
         if (!(s->sums[i] <= (double)FLT_MAX))
-            return err_set(err, REDLINE_FORMAT, "the sum of squares of column %zu of what '%s' is multiplied with is %g",
-                           i % s->n_cols, s->name, s->sums[i]);
+            return err_set(err, REDLINE_FORMAT,
+                           "column %zu of what '%s' is multiplied with has the sum of squares %g", i % s->n_cols,
+                           s->name, s->sums[i]);
         to[i] = (float)s->sums[i];
     }
     for (size_t i = 0; i < s->n_mats; i++) to[e->n_sums + i] = (float)s->counts[i];

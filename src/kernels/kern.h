@@ -65,8 +65,8 @@ struct kern_ops {
 
     /* encode with scales searched for the least squared error by weight: n numbers that are finite and not
      * negative, how much each element's column matters.  Their unit is free.  A group whose weights are all
-     * zero is encoded as if they were equal.  NULL for types without scales, and where a search finds nothing
-     * worth its time: Q8_0, MXFP4. */
+     * zero is encoded as if they were equal.  NULL for the types whose scales are not searched: F32, F16, BF16,
+     * Q8_0, MXFP4. */
     void (*encode_weighted[DTYPE_COUNT])(void *dst, const float *src, const float *weight, size_t n);
 
     /* n activations to ceil(n / 256) blocks; the rest of the last block is zeros.  d = max|x| / 127 in

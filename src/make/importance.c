@@ -54,8 +54,8 @@ int importance_check(struct importance *m, const struct mix_tensor *tensors, siz
     }
     if (m->n_found > 0 || m->n_missing == 0) return 0;
     return err_set(err, REDLINE_FORMAT,
-                   "the importance matrix has no entry for any of the %zu tensors to be encoded, the first of which is "
-                   "'%.*s': it is of another model",
+                   "the importance matrix has no entry for any of the %zu tensors to be encoded, the first of which "
+                   "is '%.*s': it is of another model",
                    m->n_missing, STR_ARG(m->missing));
 }
 
@@ -86,8 +86,8 @@ int importance_take(struct importance *m, const struct mix_tensor *t, const stru
 }
 
 /* Rows do not end where pieces do, so a piece goes in parts of rows. */
-void importance_encode(const struct importance *m, const struct mix_tensor *t, const struct kern_ops *kern, void *dst,
-                       const float *src, uint64_t first, size_t n)
+void importance_encode(const struct importance *m, const struct mix_tensor *t, const struct kern_ops *kern,
+                       void *dst, const float *src, uint64_t first, size_t n)
 {
     const struct dtype_info *to = dtype_info(t->to);
     uint64_t width = t->shape[0], mat_n = width * t->shape[1];

@@ -28,7 +28,7 @@ int importance_take(struct importance *m, const struct mix_tensor *t, const stru
                     struct redline_err *err);
 
 /* The elements [first, first + n) of the tensor in hand, encoded.  On any thread. */
-void importance_encode(const struct importance *m, const struct mix_tensor *t, const struct kern_ops *kern, void *dst,
-                       const float *src, uint64_t first, size_t n);
+void importance_encode(const struct importance *m, const struct mix_tensor *t, const struct kern_ops *kern,
+                       void *dst, const float *src, uint64_t first, size_t n);
 
 #endif

@@ -65,7 +65,8 @@ struct sums { /* of weight, and of weight times x, q, q^2, x q */
     float w, x, q, qq, xq;
 };
 
-static inline void add_codes(struct sums *s, const float *x, const float *weight, int n, int steps, float id, float m)
+static inline void add_codes(struct sums *s, const float *x, const float *weight, int n, int steps, float id,
+                             float m)
 {
     s->q = s->qq = s->xq = 0;
     for (int i = 0; i < n; i++) {

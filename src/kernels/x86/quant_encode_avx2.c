@@ -1,8 +1,8 @@
-/* quant_encode_avx2.c - float32 to Q4_K, Q5_K and Q6_K, and by weights to the types of 32 too: eight groups searched
+/* quant_encode_avx2.c - float32 to Q4_K, Q5_K and Q6_K, and by weights to Q4_0 to Q5_1 too: eight groups searched
  * side by side, a group to a lane.
  *
- * In a lane stands what quant_fit.h does with one group, operation by operation in the same order (no fused ones), so
- * the bytes are those of the scalar encoders.  Of every name there, this is the version for eight. */
+ * In a lane stands what quant_fit.h does with one group, operation by operation in the same order (no fused
+ * ones), so the bytes are those of the scalar encoders.  Of every name there, this is the version for eight. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 

@@ -6,7 +6,7 @@
 #include "base.h"
 #include "kcheck.h"
 
-enum { QUERIES = 9, ROWS = 12, SWEEP = 300, WIDEST = 576 };
+enum { QUERIES = 9, FEW_ROWS = 12, ROWS = 67, SWEEP = 300, WIDEST = 672 };
 
 struct scene { /* x: queries [n_q, d] of kv_dot, probabilities [n_q, n_kv] of kv_sum */
     const float *x;
@@ -15,8 +15,9 @@ struct scene { /* x: queries [n_q, d] of kv_dot, probabilities [n_q, n_kv] of kv
     size_t stride, kv_stride; /* of q or o in floats, of the cache in bytes */
     int n_q, n_kv, d;
     enum kc_fill fill;
-    float value[ROWS][WIDEST]; /* of the cache */
 };
+
+static float cache_value[ROWS][WIDEST]; /* of the scene that runs */
 
 static size_t span(size_t stride, int last, int n)
 {
@@ -31,14 +32,14 @@ static void make_cache(struct kc *kc, struct scene *s)
     char *kv = kc_in(kc, s->n_kv ? s->kv_stride * (size_t)(s->n_kv - 1) + row : 0);
     for (int j = 0; j < s->n_kv; j++, kv += s->kv_stride) {
         kc_fill_weights(kc, s->fill, (enum dtype)kc->index, kv, (size_t)s->d);
-        kern_scalar.decode[kc->index](s->value[j], kv, (size_t)s->d);
+        kern_scalar.decode[kc->index](cache_value[j], kv, (size_t)s->d);
     }
     s->kv = kv - s->kv_stride * (size_t)s->n_kv;
 }
 
-static double cached(const struct scene *s, int j, int c)
+static double cached(int j, int c)
 {
-    return (double)s->value[j][c];
+    return (double)cache_value[j][c];
 }
 
 static double bound_of(const struct scene *s, int n, double magnitude)
@@ -89,7 +90,7 @@ static void dot_scene(struct kc *kc, enum kc_fill fill, int n_q, int n_kv, int d
         for (int j = 0; j < n_kv; j++) {
             double sum = 0, magnitude = 0;
             for (int c = 0; c < d; c++) {
-                double product = (double)q[(size_t)i * s.stride + (size_t)c] * cached(&s, j, c);
+                double product = (double)q[(size_t)i * s.stride + (size_t)c] * cached(j, c);
                 sum += product;
                 magnitude += fabs(product);
             }
@@ -120,7 +121,7 @@ static void judge_sum(struct kc *kc, const struct scene *s)
             size_t at = (size_t)i * s->stride + (size_t)c;
             double sum = (double)s->old[at], magnitude = fabs(sum);
             for (int j = 0; j < s->n_kv; j++) {
-                double product = (double)s->x[i * s->n_kv + j] * cached(s, j, c);
+                double product = (double)s->x[i * s->n_kv + j] * cached(j, c);
                 sum += product;
                 magnitude += fabs(product);
             }
@@ -154,16 +155,30 @@ static void sum_scene(struct kc *kc, enum kc_fill fill, int n_q, int n_kv, int d
 
 /* ---- both -------------------------------------------------------------------------------- */
 
-static void scenes(struct kc *kc, void (*run)(struct kc *, enum kc_fill, int n_q, int n_kv, int d))
+typedef void scene_fn(struct kc *kc, enum kc_fill fill, int n_q, int n_kv, int d);
+
+/* More queries and rows than kernels take at once. */
+static void crowds(struct kc *kc, scene_fn *run, int d)
 {
-    static const int heads[] = {12, 20, 64, 80, 96, 128, 576};
+    static const int queries[] = {15, 16, 17, 31}, rows[] = {1, 16, 31, 32, 33, ROWS};
+    for (size_t i = 0; i < COUNT_OF(queries); i++)
+        for (size_t j = 0; j < COUNT_OF(rows); j++)
+            run(kc, (enum kc_fill)((i + j) % KC_FILLS), queries[i], rows[j], d);
+}
+
+static void scenes(struct kc *kc, scene_fn *run)
+{
+    static const int heads[] = {12, 20, 64, 80, 96, 128, 576, WIDEST};
     int step = dtype_info((uint32_t)kc->index)->block_n;
     for (int f = 0; f < KC_FILLS; f++)
         for (int d = 0; d <= SWEEP; d += step)
-            run(kc, (enum kc_fill)f, 1 + kc_below(kc, 4), kc_below(kc, ROWS + 1), d);
-    for (size_t h = 0; h < COUNT_OF(heads); h++)
-        for (int n_q = 0; n_q <= QUERIES && heads[h] % step == 0; n_q++)
-            for (int n_kv = 0; n_kv <= ROWS; n_kv++) run(kc, KC_RANDOM, n_q, n_kv, heads[h]);
+            run(kc, (enum kc_fill)f, 1 + kc_below(kc, 4), kc_below(kc, FEW_ROWS + 1), d);
+    for (size_t h = 0; h < COUNT_OF(heads); h++) {
+        if (heads[h] % step) continue;
+        for (int n_q = 0; n_q <= QUERIES && heads[h] <= 128; n_q++)
+            for (int n_kv = 0; n_kv <= FEW_ROWS; n_kv++) run(kc, KC_RANDOM, n_q, n_kv, heads[h]);
+        crowds(kc, run, heads[h]);
+    }
 }
 
 void kc_check_kv_dot(struct kc *kc)

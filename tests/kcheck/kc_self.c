@@ -222,6 +222,33 @@ static void kv_sum_last_lost(float *o, size_t o_stride, const float *p, int n_q,
     kern_scalar.kv_sum[DTYPE_F16](o, o_stride, p, n_q, v, kv_stride, n_kv, n_q > 2 ? d / 2 * 2 : d);
 }
 
+/* Right within the bound, but for many queries the rows' values are scaled after the sum. */
+static void kv_dot_crowd_differs(float *s, const float *q, size_t q_stride, int n_q, const void *k,
+                                 size_t kv_stride, int n_kv, int d)
+{
+    kern_scalar.kv_dot[DTYPE_Q8_0](s, q, q_stride, n_q, k, kv_stride, n_kv, d);
+    for (int j = 0; j < n_kv && n_q >= 16 && d == 64; j++) {
+        const struct block_q8_0 *b = (const void *)((const char *)k + (size_t)j * kv_stride);
+        float half[2] = {0, 0};
+        for (int c = 0; c < 64; c++) half[c / 32] += q[c] * (float)b[c / 32].qs[c % 32];
+        s[j] = half[0] * float_of_f16(b[0].d) + half[1] * float_of_f16(b[1].d);
+    }
+}
+
+/* The high nibbles as the second of each pair, not as the second half of a block. */
+static void kv_sum_q4_0_pairs(float *o, size_t o_stride, const float *p, int n_q, const void *v,
+                              size_t kv_stride, int n_kv, int d)
+{
+    for (int i = 0; i < n_q; i++)
+        for (int j = 0; j < n_kv; j++)
+            for (int c = 0; c < d; c++) {
+                const struct block_q4_0 *b = (const void *)((const char *)v + (size_t)j * kv_stride);
+                int code = b[c / 32].qs[c % 32 / 2] >> c % 2 * 4 & 15;
+                o[(size_t)i * o_stride + (size_t)c] +=
+                    p[i * n_kv + j] * float_of_f16(b[c / 32].d) * (float)(code - 8);
+            }
+}
+
 #define FAULT(slot, kind, broken)                                                                  \
     {.group = #slot, .index = kind, .name = #broken, .function = (kc_slot_fn *)(broken)}
 static const struct fault {
@@ -257,6 +284,8 @@ static const struct fault {
     FAULT(mm, DTYPE_F32, mm_batch_differs),
     FAULT(mm, DTYPE_Q6_K, mm_between_rows),
     FAULT(kv_sum, DTYPE_F16, kv_sum_last_lost),
+    FAULT(kv_dot, DTYPE_Q8_0, kv_dot_crowd_differs),
+    FAULT(kv_sum, DTYPE_Q4_0, kv_sum_q4_0_pairs),
 };
 
 static const struct kc_group *group_of(const char *name)

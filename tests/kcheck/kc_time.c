@@ -27,6 +27,7 @@ static struct bench {
     struct act_q8 *acts;
     char *weights[DTYPE_COUNT]; /* LARGE_BYTES, made when asked for */
     int n_rows, n_tokens;       /* of a product */
+    int n_queries;              /* of attention */
 } bench;
 
 static double now_ns(void)
@@ -107,9 +108,11 @@ static void call_kv(const struct kern_ops *ops, struct kc *kc)
 {
     size_t stride = dtype_row_bytes(dtype_info((uint32_t)kc->index), HEAD);
     if (!strcmp(kc->group->name, "kv_dot"))
-        ops->kv_dot[kc->index](bench.y, bench.a, HEAD, 4, weights(kc), stride, ROWS_KV, HEAD);
+        ops->kv_dot[kc->index](bench.y, bench.a, HEAD, bench.n_queries, weights(kc), stride, ROWS_KV,
+                               HEAD);
     else
-        ops->kv_sum[kc->index](bench.y, HEAD, bench.a, 4, weights(kc), stride, ROWS_KV, HEAD);
+        ops->kv_sum[kc->index](bench.y, HEAD, bench.a, bench.n_queries, weights(kc), stride, ROWS_KV,
+                               HEAD);
 }
 
 static void call_vector(const struct kern_ops *ops, struct kc *kc)
@@ -232,17 +235,34 @@ static void time_mm(struct kc *kc, bool json)
     }
 }
 
+/* One query; the four and the eight that share a KV head; eight times eight of a prompt. */
+static void time_kv(struct kc *kc, bool json)
+{
+    static const int queries[] = {1, 4, 8, 64};
+    weights(kc);
+    for (size_t i = 0; i < COUNT_OF(queries); i++) {
+        char shape[32];
+        bench.n_queries = queries[i];
+        double ns = least_ns(kc->ops, kc, 10), scalar = least_ns(kc->scalar, kc, 10);
+        double row = (double)dtype_row_bytes(dtype_info((uint32_t)kc->index), HEAD);
+        snprintf(shape, sizeof shape, "%dx%dx%d", queries[i], ROWS_KV, HEAD);
+        print_line(kc, json, shape, ns, scalar / ns, row * ROWS_KV, 2.0 * queries[i] * ROWS_KV * HEAD);
+    }
+}
+
 void kc_time_slot(struct kc *kc, bool json)
 {
     prepare(kc);
+    if (!strncmp(kc->group->name, "kv_", 3)) {
+        time_kv(kc, json);
+        return;
+    }
     if (!strcmp(kc->group->name, "mm")) {
         time_mm(kc, json);
         return;
     }
     if (kc->group->count == DTYPE_COUNT) weights(kc);
     double ns = least_ns(kc->ops, kc, 10), scalar = least_ns(kc->scalar, kc, 10);
-    const char *shape = !strncmp(kc->group->name, "kv_", 3) ? "4x512x128"
-                        : !strcmp(kc->group->name, "rope")  ? "n=128"
-                                                            : "n=4096";
+    const char *shape = !strcmp(kc->group->name, "rope") ? "n=128" : "n=4096";
     print_line(kc, json, shape, ns, scalar / ns, 0, 0);
 }

@@ -6,8 +6,10 @@
  * eight are done one by one. */
 #if defined(__x86_64__)
 #include <immintrin.h>
+#include <stdbool.h>
 #include <string.h>
 
+#include "base.h"
 #include "blocks.h"
 #include "convert.h"
 #include "parts_avx2.h"
@@ -171,33 +173,32 @@ INLINE void dot_tile(float *s, size_t s_stride, const float *q, size_t q_stride,
 }
 
 /* nq queries against all keys, nk at a time. */
-INLINE void dot_queries(float *s, const float *q, size_t q_stride, int nq, const char *k, size_t kv_stride,
-                        int n_kv, int nk, int d, struct reader r)
+INLINE void dot_queries(float *s, size_t s_stride, const float *q, size_t q_stride, int nq, const char *k,
+                        size_t kv_stride, int n_kv, int nk, int d, struct reader r)
 {
     int j = 0;
     for (; j + nk <= n_kv; j += nk)
-        dot_tile(s + j, (size_t)n_kv, q, q_stride, nq, k + (size_t)j * kv_stride, kv_stride, nk, d, r);
+        dot_tile(s + j, s_stride, q, q_stride, nq, k + (size_t)j * kv_stride, kv_stride, nk, d, r);
     for (; j < n_kv; j++)
-        dot_tile(s + j, (size_t)n_kv, q, q_stride, nq, k + (size_t)j * kv_stride, kv_stride, 1, d, r);
+        dot_tile(s + j, s_stride, q, q_stride, nq, k + (size_t)j * kv_stride, kv_stride, 1, d, r);
 }
 
-INLINE void kv_dot(float *s, const float *q, size_t q_stride, int n_q, const char *k, size_t kv_stride,
-                   int n_kv, int d, struct reader r)
+INLINE void kv_dot(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q, const char *k,
+                   size_t kv_stride, int n_kv, int d, struct reader r)
 {
     int i = 0;
-    for (; i + 4 <= n_q; i += 4)
-        dot_queries(s + i * n_kv, q + (size_t)i * q_stride, q_stride, 4, k, kv_stride, n_kv, r.n_keys, d, r);
-    for (; i + 2 <= n_q; i += 2)
-        dot_queries(s + i * n_kv, q + (size_t)i * q_stride, q_stride, 2, k, kv_stride, n_kv, 4, d, r);
-    if (i < n_q)
-        dot_queries(s + i * n_kv, q + (size_t)i * q_stride, q_stride, 1, k, kv_stride, n_kv, 4, d, r);
+    for (; i + 4 <= n_q; i += 4, s += 4 * s_stride, q += 4 * q_stride)
+        dot_queries(s, s_stride, q, q_stride, 4, k, kv_stride, n_kv, r.n_keys, d, r);
+    for (; i + 2 <= n_q; i += 2, s += 2 * s_stride, q += 2 * q_stride)
+        dot_queries(s, s_stride, q, q_stride, 2, k, kv_stride, n_kv, 4, d, r);
+    if (i < n_q) dot_queries(s, s_stride, q, q_stride, 1, k, kv_stride, n_kv, 4, d, r);
 }
 
 /* ---- weighted sums -------------------------------------------------------------------------- */
 
 /* nv vectors of columns, from c + 8 first on, of nq outputs: over all values. */
-INLINE void sum_tile(float *o, size_t o_stride, const float *p, int nq, const char *v, size_t kv_stride,
-                     int n_kv, int c, int first, int nv, struct reader r)
+INLINE void sum_tile(float *o, size_t o_stride, const float *p, size_t p_stride, int nq, const char *v,
+                     size_t kv_stride, int n_kv, int c, int first, int nv, struct reader r)
 {
     __m256 sum[8];
     float *at = o + c + 8 * first;
@@ -211,7 +212,7 @@ INLINE void sum_tile(float *o, size_t o_stride, const float *p, int nq, const ch
         for (int e = 0; e < nv; e++) value[e] = r.eight(v, c, first + e, scale);
 #pragma GCC unroll 4
         for (int i = 0; i < nq; i++) {
-            __m256 weight = _mm256_broadcast_ss(p + i * n_kv + j);
+            __m256 weight = _mm256_broadcast_ss(p + (size_t)i * p_stride + j);
 #pragma GCC unroll 4
             for (int e = 0; e < nv; e++) sum[i * nv + e] = _mm256_fmadd_ps(weight, value[e], sum[i * nv + e]);
         }
@@ -223,30 +224,101 @@ INLINE void sum_tile(float *o, size_t o_stride, const float *p, int nq, const ch
 }
 
 /* All columns of nq outputs, nv vectors at a time. */
-INLINE void sum_queries(float *o, size_t o_stride, const float *p, int nq, const char *v, size_t kv_stride,
-                        int n_kv, int d, int nv, struct reader r)
+INLINE void sum_queries(float *o, size_t o_stride, const float *p, size_t p_stride, int nq, const char *v,
+                        size_t kv_stride, int n_kv, int d, int nv, struct reader r)
 {
     int c = 0;
     for (; c + 32 <= d; c += 32)
 #pragma GCC unroll 4
-        for (int e = 0; e < 4; e += nv) sum_tile(o, o_stride, p, nq, v, kv_stride, n_kv, c, e, nv, r);
-    for (; r.one && c + 8 <= d; c += 8) sum_tile(o, o_stride, p, nq, v, kv_stride, n_kv, c, 0, 1, r);
+        for (int e = 0; e < 4; e += nv)
+            sum_tile(o, o_stride, p, p_stride, nq, v, kv_stride, n_kv, c, e, nv, r);
+    for (; r.one && c + 8 <= d; c += 8)
+        sum_tile(o, o_stride, p, p_stride, nq, v, kv_stride, n_kv, c, 0, 1, r);
     for (; r.one && c < d; c++)
         for (int i = 0; i < nq; i++)
-            for (int j = 0; j < n_kv; j++)
-                o[(size_t)i * o_stride + (size_t)c] += p[i * n_kv + j] * r.one(v + (size_t)j * kv_stride, c);
+            for (int j = 0; j < n_kv; j++) {
+                float weight = p[(size_t)i * p_stride + (size_t)j];
+                o[(size_t)i * o_stride + (size_t)c] += weight * r.one(v + (size_t)j * kv_stride, c);
+            }
 }
 
-INLINE void kv_sum(float *o, size_t o_stride, const float *p, int n_q, const char *v, size_t kv_stride,
-                   int n_kv, int d, struct reader r)
+INLINE void kv_sum(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q, const char *v,
+                   size_t kv_stride, int n_kv, int d, struct reader r)
 {
     int i = 0;
-    for (; i + 4 <= n_q; i += 4)
-        sum_queries(o + (size_t)i * o_stride, o_stride, p + i * n_kv, 4, v, kv_stride, n_kv, d, 2, r);
-    for (; i + 2 <= n_q; i += 2)
-        sum_queries(o + (size_t)i * o_stride, o_stride, p + i * n_kv, 2, v, kv_stride, n_kv, d, 4, r);
-    if (i < n_q)
-        sum_queries(o + (size_t)i * o_stride, o_stride, p + i * n_kv, 1, v, kv_stride, n_kv, d, 4, r);
+    for (; i + 4 <= n_q; i += 4, o += 4 * o_stride, p += 4 * p_stride)
+        sum_queries(o, o_stride, p, p_stride, 4, v, kv_stride, n_kv, d, 2, r);
+    for (; i + 2 <= n_q; i += 2, o += 2 * o_stride, p += 2 * p_stride)
+        sum_queries(o, o_stride, p, p_stride, 2, v, kv_stride, n_kv, d, 4, r);
+    if (i < n_q) sum_queries(o, o_stride, p, p_stride, 1, v, kv_stride, n_kv, d, 4, r);
+}
+
+/* ---- many queries --------------------------------------------------------------------------- */
+
+/* Rows are made float32 once, some at a time, for all queries.  Values of every type are exact in float32:
+ * the sums are the same.  From this many queries on, that is faster. */
+enum { PANEL_ROWS = 32, PANEL_WIDTH = 640, PANEL_QUERIES = 16 };
+
+static const struct reader f32 = {no_scale, eight_f32, one_f32, 3};
+
+static void dot_panel(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q, const float *panel,
+                      int n_kv, int d)
+{
+    kv_dot(s, s_stride, q, q_stride, n_q, (const char *)panel, (size_t)d * sizeof *panel, n_kv, d, f32);
+}
+
+static void sum_panel(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q, const float *panel,
+                      int n_kv, int d)
+{
+    kv_sum(o, o_stride, p, p_stride, n_q, (const char *)panel, (size_t)d * sizeof *panel, n_kv, d, f32);
+}
+
+INLINE void fill_panel(float *panel, const char *row, size_t kv_stride, int n_kv, int d, struct reader r)
+{
+    for (int j = 0; j < n_kv; j++, row += kv_stride, panel += d) {
+        int c = 0;
+        for (; c + 32 <= d; c += 32) {
+            __m256 scale = r.scale(row, c);
+#pragma GCC unroll 4
+            for (int e = 0; e < 4; e++) _mm256_storeu_ps(panel + c + 8 * e, r.eight(row, c, e, scale));
+        }
+        for (; r.one && c < d; c++) panel[c] = r.one(row, c);
+    }
+}
+
+INLINE bool use_panel(int n_q, int d, struct reader r)
+{
+    return n_q >= PANEL_QUERIES && d <= PANEL_WIDTH && r.eight != eight_f32;
+}
+
+INLINE void dot_any(float *s, const float *q, size_t q_stride, int n_q, const char *k, size_t kv_stride,
+                    int n_kv, int d, struct reader r)
+{
+    _Alignas(32) float panel[PANEL_ROWS * PANEL_WIDTH];
+    if (!use_panel(n_q, d, r)) {
+        kv_dot(s, (size_t)n_kv, q, q_stride, n_q, k, kv_stride, n_kv, d, r);
+        return;
+    }
+    for (int j = 0; j < n_kv; j += PANEL_ROWS) {
+        int n = MIN(PANEL_ROWS, n_kv - j);
+        fill_panel(panel, k + (size_t)j * kv_stride, kv_stride, n, d, r);
+        dot_panel(s + j, (size_t)n_kv, q, q_stride, n_q, panel, n, d);
+    }
+}
+
+INLINE void sum_any(float *o, size_t o_stride, const float *p, int n_q, const char *v, size_t kv_stride,
+                    int n_kv, int d, struct reader r)
+{
+    _Alignas(32) float panel[PANEL_ROWS * PANEL_WIDTH];
+    if (!use_panel(n_q, d, r)) {
+        kv_sum(o, o_stride, p, (size_t)n_kv, n_q, v, kv_stride, n_kv, d, r);
+        return;
+    }
+    for (int j = 0; j < n_kv; j += PANEL_ROWS) {
+        int n = MIN(PANEL_ROWS, n_kv - j);
+        fill_panel(panel, v + (size_t)j * kv_stride, kv_stride, n, d, r);
+        sum_panel(o, o_stride, p + j, (size_t)n_kv, n_q, panel, n, d);
+    }
 }
 
 /* ---- slots ---------------------------------------------------------------------------------- */
@@ -255,12 +327,12 @@ INLINE void kv_sum(float *o, size_t o_stride, const float *p, int n_q, const cha
     void kv_dot_##type##_avx2(float *s, const float *q, size_t q_stride, int n_q, const void *k,             \
                               size_t kv_stride, int n_kv, int d)                                             \
     {                                                                                                        \
-        kv_dot(s, q, q_stride, n_q, k, kv_stride, n_kv, d, (struct reader){__VA_ARGS__});                    \
+        dot_any(s, q, q_stride, n_q, k, kv_stride, n_kv, d, (struct reader){__VA_ARGS__});                   \
     }                                                                                                        \
     void kv_sum_##type##_avx2(float *o, size_t o_stride, const float *p, int n_q, const void *v,             \
                               size_t kv_stride, int n_kv, int d)                                             \
     {                                                                                                        \
-        kv_sum(o, o_stride, p, n_q, v, kv_stride, n_kv, d, (struct reader){__VA_ARGS__});                    \
+        sum_any(o, o_stride, p, n_q, v, kv_stride, n_kv, d, (struct reader){__VA_ARGS__});                   \
     }
 KV(f32, no_scale, eight_f32, one_f32, 3)
 KV(f16, no_scale, eight_f16, one_f16, 2)

@@ -25,9 +25,17 @@ void act_gelu_erf_avx512(float *y, const float *gate, const float *up, size_t n)
 void act_gelu_quick_avx512(float *y, const float *gate, const float *up, size_t n);
 void act_swiglu_oai_avx512(float *y, const float *gate, const float *up, size_t n);
 void softcap_avx512(float *x, float cap, size_t n);
-void kv_sum_f32_avx512(float *o, size_t o_stride, const float *p, int n_q, const void *v, size_t kv_stride,
-                       int n_kv, int d);
-void kv_sum_f16_avx512(float *o, size_t o_stride, const float *p, int n_q, const void *v, size_t kv_stride,
-                       int n_kv, int d);
+
+#define PARTS_AVX512_KV(type)                                                                         \
+    void kv_dot_##type##_avx512(float *s, const float *q, size_t q_stride, int n_q, const void *k,  \
+                                size_t kv_stride, int n_kv, int d);                                 \
+    void kv_sum_##type##_avx512(float *o, size_t o_stride, const float *p, int n_q, const void *v,  \
+                                size_t kv_stride, int n_kv, int d);
+PARTS_AVX512_KV(f32)
+PARTS_AVX512_KV(f16)
+PARTS_AVX512_KV(bf16)
+PARTS_AVX512_KV(q8_0)
+PARTS_AVX512_KV(q4_0)
+#undef PARTS_AVX512_KV
 
 #endif

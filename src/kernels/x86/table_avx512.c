@@ -27,6 +27,15 @@ const struct kern_ops kern_avx512 = {
             [KERN_ACT_GELU_QUICK] = act_gelu_quick_avx512,
             [KERN_ACT_SWIGLU_OAI] = act_swiglu_oai_avx512},
     .softcap = softcap_avx512,
-    .kv_sum = {[DTYPE_F32] = kv_sum_f32_avx512, [DTYPE_F16] = kv_sum_f16_avx512},
+    .kv_dot = {[DTYPE_F32] = kv_dot_f32_avx512,
+               [DTYPE_F16] = kv_dot_f16_avx512,
+               [DTYPE_BF16] = kv_dot_bf16_avx512,
+               [DTYPE_Q8_0] = kv_dot_q8_0_avx512,
+               [DTYPE_Q4_0] = kv_dot_q4_0_avx512},
+    .kv_sum = {[DTYPE_F32] = kv_sum_f32_avx512,
+               [DTYPE_F16] = kv_sum_f16_avx512,
+               [DTYPE_BF16] = kv_sum_bf16_avx512,
+               [DTYPE_Q8_0] = kv_sum_q8_0_avx512,
+               [DTYPE_Q4_0] = kv_sum_q4_0_avx512},
 };
 #endif

@@ -46,7 +46,7 @@ static inline struct hollow_rule hollow_rule_of(const struct gguf_tensor *t)
         const char *suffix;
         struct hollow_rule rule;
     } rules[] = {
-        {".bias", {0, -3}},
+        {".bias", {0, -2}},
         {"norm.weight", {1, -2}},
         {"norm_2.weight", {1, -2}},
         {"token_embd.weight", {0, 0}},

@@ -34,7 +34,8 @@ static bool read_list(void)
     while (n_families < MOST_MODELS && fgets(line, sizeof line, f)) {
         struct family *m = &families[n_families];
         if (line[0] == '#') continue;
-        if (sscanf(line, "%63s %d %d %d %lf", m->name, &m->n_tokens, &m->n_first, &m->n_last, &m->bound) != 5) break;
+        int n = sscanf(line, "%63s %d %d %d %lf", m->name, &m->n_tokens, &m->n_first, &m->n_last, &m->bound);
+        if (n != 5) break;
         n_families++;
     }
     bool complete = feof(f) != 0;

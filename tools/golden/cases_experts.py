@@ -4,7 +4,7 @@ import math
 import transformers as hf
 
 from cases_gated import longrope, phi3_factors, phi3_keys
-from family import PAIRED, SMALL, Case, Family, Type, common_keys, llama_keys, of, rope, rope_of
+from family import PAIRED, RMS, SMALL, Case, Family, Type, common_keys, llama_keys, of, rope, rope_of
 
 # ---- Mixtral, Qwen, OLMoE, Granite, Phi ----------------------------------------------------------
 
@@ -28,33 +28,54 @@ def granitemoe_keys(c):
                             "residual_scale": float(c.residual_multiplier), "logit_scale": float(c.logits_scaling)}
 
 
+def deepseek_keys(c):
+    keys = qwen2moe_keys(c) | {"expert_shared_count": c.shared_expert_intermediate_size // c.moe_intermediate_size,
+                               "expert_weights_scale": 1.0, "leading_dense_block_count": len(c.mlp_only_layers),
+                               "rope.dimension_count": 16, "rope.scaling.type": "none"}
+    keys.pop("expert_shared_feed_forward_length")
+    return keys
+
+
 MIXTRAL = Family("llama", hf.MixtralForCausalLM, llama_keys, PAIRED,
-                 config=SMALL | rope(theta=1e6) | {"num_local_experts": 8, "num_experts_per_tok": 2,
+                 config=RMS | rope(theta=1e6) | {"num_local_experts": 8, "num_experts_per_tok": 2,
                                                    "sliding_window": None})
 QWEN2MOE = Family("qwen2moe", hf.Qwen2MoeForCausalLM, qwen2moe_keys, SHARED,
-                  config=SMALL | rope(theta=1e6) | {"num_experts": 8, "num_experts_per_tok": 3,
+                  config=RMS | rope(theta=1e6) | {"num_experts": 8, "num_experts_per_tok": 3,
                                                     "moe_intermediate_size": 32, "decoder_sparse_step": 1,
                                                     "shared_expert_intermediate_size": 48})
+# The first DeepSeek is a Qwen 2 whose shared experts count in full: here the gate is sigmoid(0).
+DEEPSEEK = Family("deepseek", hf.Qwen2MoeForCausalLM, deepseek_keys,
+                  SHARED | PAIRED | {"mlp.shared_expert_gate": None}, factors={"ffn_down_shexp": 2},
+                  config=RMS | rope() | {"num_hidden_layers": 3, "num_experts": 16, "num_experts_per_tok": 4,
+                                           "moe_intermediate_size": 32, "shared_expert_intermediate_size": 64,
+                                           "mlp_only_layers": [0], "qkv_bias": False, "norm_topk_prob": False})
 QWEN3MOE = Family("qwen3moe", hf.Qwen3MoeForCausalLM, qwen3moe_keys,
-                  config=SMALL | rope(theta=1e6) | {"num_experts": 32, "num_experts_per_tok": 4, "head_dim": 32,
+                  config=RMS | rope(theta=1e6) | {"num_experts": 32, "num_experts_per_tok": 4, "head_dim": 32,
                                                     "moe_intermediate_size": 32, "norm_topk_prob": True})
 OLMOE = Family("olmoe", hf.OlmoeForCausalLM, common_keys,
                config=SMALL | rope() | {"num_experts": 16, "num_experts_per_tok": 4, "intermediate_size": 32,
                                         "num_key_value_heads": 4, "norm_topk_prob": False, "rms_norm_eps": 1e-5})
-GRANITEMOE = Family("granitemoe", hf.GraniteMoeForCausalLM, granitemoe_keys, PAIRED | {
+GRANITE_EXPERTS = PAIRED | {
     "block_sparse_moe.router": "ffn_gate_inp",
     "block_sparse_moe.experts.gate_up_proj": lambda c, x: {"ffn_gate_exps": x[:, : x.shape[1] // 2],
                                                            "ffn_up_exps": x[:, x.shape[1] // 2:]},
     "block_sparse_moe.experts.down_proj": "ffn_down_exps",
-}, config=SMALL | rope() | {"num_local_experts": 8, "num_experts_per_tok": 2, "intermediate_size": 32,
-                            "attention_multiplier": 0.375, "embedding_multiplier": 3.0,
-                            "residual_multiplier": 0.5, "logits_scaling": 2.0})
-SCALE = math.sqrt(1 + math.log(4) / math.log(128))  # of a context of 512 over 128
+    "shared_mlp.input_linear": lambda c, x: {"ffn_gate_shexp": x[: len(x) // 2], "ffn_up_shexp": x[len(x) // 2:]},
+    "shared_mlp.output_linear": "ffn_down_shexp",
+}
+GRANITEMOE = Family("granitemoe", hf.GraniteMoeForCausalLM, granitemoe_keys, GRANITE_EXPERTS,
+                    config=RMS | rope() | {"num_local_experts": 8, "num_experts_per_tok": 2, "intermediate_size": 32,
+                                             "attention_multiplier": 0.375, "embedding_multiplier": 3.0,
+                                             "residual_multiplier": 0.5, "logits_scaling": 2.0})
+GRANITE_SHARED = Family("granitemoe", hf.GraniteMoeSharedForCausalLM, lambda c: granitemoe_keys(c) | {
+    "expert_shared_feed_forward_length": c.shared_intermediate_size}, GRANITE_EXPERTS,
+    config=GRANITEMOE.config | {"shared_intermediate_size": 48})
+SCALE = math.sqrt(1 + math.log(2) / math.log(512))  # of a context of 1024 over 512
 PHIMOE = Family("phimoe", hf.PhimoeForCausalLM, phi3_keys, {"mlp.router": "ffn_gate_inp"}, given=phi3_factors,
-                config=SMALL | longrope(128, 16, short_mscale=SCALE, long_mscale=SCALE) | {"num_local_experts": 8, "num_experts_per_tok": 2,
-                                                    "attention_bias": True, "lm_head_bias": True,
-                                                    "intermediate_size": 32, "sliding_window": None,
-                                                    "original_max_position_embeddings": 128})
+                config=RMS | longrope(512, 16, short_mscale=SCALE, long_mscale=SCALE) | {
+                    "num_local_experts": 8, "num_experts_per_tok": 2, "attention_bias": True, "lm_head_bias": True,
+                    "intermediate_size": 32, "sliding_window": None, "max_position_embeddings": 1024,
+                    "original_max_position_embeddings": 512})
 
 # ---- gpt-oss, Llama 4 ----------------------------------------------------------------------------
 
@@ -76,8 +97,8 @@ GPT_OSS = Family("gpt-oss", hf.GptOssForCausalLM, gpt_oss_keys, {
     "mlp.experts.gate_up_proj": woven, "mlp.experts.gate_up_proj_bias": woven,
     "mlp.experts.down_proj": lambda c, x: {"ffn_down_exps": x.swapaxes(1, 2)},
     "mlp.experts.down_proj_bias": lambda c, x: {"ffn_down_exps.bias": x},
-}, config=SMALL | {"num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 16, "num_local_experts": 32,
-                   "num_experts_per_tok": 4, "intermediate_size": 32, "sliding_window": 64, "rms_norm_eps": 1e-5}
+}, config=RMS | {"num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 16, "num_local_experts": 32,
+                   "num_experts_per_tok": 4, "intermediate_size": 32, "sliding_window": 64}
                  | rope("yarn", 150000.0, factor=4.0, original_max_position_embeddings=128, beta_fast=32.0,
                         beta_slow=1.0, truncate=False))
 
@@ -97,9 +118,9 @@ LLAMA4 = Family("llama4", hf.Llama4ForCausalLM, llama4_keys, {
     FORWARD + "experts.down_proj": lambda c, x: {"ffn_down_exps": x.swapaxes(1, 2)},
     FORWARD + "shared_expert.gate_proj": "ffn_gate_shexp", FORWARD + "shared_expert.up_proj": "ffn_up_shexp",
     FORWARD + "shared_expert.down_proj": "ffn_down_shexp",
-}, config=SMALL | rope() | {"num_hidden_layers": 4, "head_dim": 16, "intermediate_size": 32,
+}, config=RMS | rope() | {"num_hidden_layers": 4, "head_dim": 16, "intermediate_size": 32,
                             "intermediate_size_mlp": 96, "num_local_experts": 8, "num_experts_per_tok": 1,
-                            "interleave_moe_layer_step": 2, "attention_chunk_size": 8192, "rms_norm_eps": 1e-5,
+                            "interleave_moe_layer_step": 2, "attention_chunk_size": 8192,
                             "use_qk_norm": True, "attn_temperature_tuning": True, "floor_scale": 8192,
                             "attn_scale": 0.1})
 
@@ -134,6 +155,18 @@ def deepseek2_old_keys(c):
     return {k: v for k, v in (deepseek2_keys(c) | size).items() if v is not None}
 
 
+def mistral4_keys(c):
+    return deepseek2_keys(c) | {"attention.temperature_scale": float(rope_of(c)["llama_4_scaling_beta"]),
+                                "attention.temperature_length": rope_of(c)["original_max_position_embeddings"]}
+
+
+def minicpm3_keys(c):
+    keys = common_keys(c) | {"attention.q_lora_rank": c.q_lora_rank, "attention.kv_lora_rank": c.kv_lora_rank,
+                             "attention.key_length": c.qk_nope_head_dim + c.qk_rope_head_dim,
+                             "rope.dimension_count": c.qk_rope_head_dim}
+    return {k: v for k, v in keys.items() if k not in ("attention.value_length", "rope.freq_base")}
+
+
 def halves(c, x):
     """[H * (nope + v), rank] to the part that makes keys, turned round, and the one that makes values."""
     x = x.reshape(c.num_attention_heads, c.qk_nope_head_dim + c.v_head_dim, -1)
@@ -159,6 +192,14 @@ DEEPSEEK3 = Family("deepseek2", hf.DeepseekV3ForCausalLM, deepseek2_keys, MLA,
 DEEPSEEK2_OLD = Family("deepseek2", hf.DeepseekV2ForCausalLM, deepseek2_old_keys,
                        MLA | {"self_attn.kv_b_proj": "attn_kv_b"}, config=DEEPSEEK2.config)
 
+MISTRAL4 = Family("mistral4", hf.Mistral4ForCausalLM, mistral4_keys, MLA,
+                  config={k: v for k, v in DEEPSEEK_CONFIG.items() if k != "head_dim"} | {
+                      "q_lora_rank": 48, "norm_topk_prob": True, "rope_interleave": True, "first_k_dense_replace": 0})
+MINICPM3 = Family("minicpm3", hf.MiniCPM3ForCausalLM, minicpm3_keys, MLA | {"self_attn.kv_b_proj": "attn_kv_b"},
+                  config=SMALL | rope(theta=10000.0) | {"num_key_value_heads": 4, "kv_lora_rank": 32, "q_lora_rank": 48,
+                                           "qk_nope_head_dim": 16, "qk_rope_head_dim": 16, "v_head_dim": 16,
+                                           "scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 256})
+
 DEEPSEEK_YARN = rope("yarn", factor=8.0, original_max_position_embeddings=64, beta_fast=32.0, beta_slow=1.0,
                      mscale=1.0, mscale_all_dim=1.0)
 
@@ -167,8 +208,10 @@ CASES = [
     Case("mixtral-q4_0", MIXTRAL, {}, {"": Type.Q4_0}, 96, error=1e-6),
     Case("qwen2moe", QWEN2MOE),
     Case("qwen3moe", QWEN3MOE),
+    Case("deepseek", DEEPSEEK),
     Case("olmoe", OLMOE),
     Case("granitemoe", GRANITEMOE),
+    Case("granitemoe-shared", GRANITE_SHARED),
     Case("phimoe", PHIMOE),
     Case("gpt-oss", GPT_OSS),
     Case("gpt-oss-mxfp4", GPT_OSS, {}, {"_exps": Type.MXFP4, "token_embd": Type.BF16, "output.": Type.BF16},
@@ -181,4 +224,7 @@ CASES = [
     Case("deepseek2-kv_b", DEEPSEEK2_OLD, {"q_lora_rank": 48}),
     Case("deepseek3", DEEPSEEK3, {"q_lora_rank": 48}),
     Case("deepseek3-yarn", DEEPSEEK3, DEEPSEEK_YARN),
+    Case("mistral4", MISTRAL4, rope("yarn", factor=4.0, original_max_position_embeddings=128, beta_fast=32.0,
+                                    beta_slow=1.0, mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.1)),
+    Case("minicpm3", MINICPM3),
 ]

@@ -2,8 +2,8 @@
 import numpy as np
 import transformers as hf
 
-from family import (LINEAR, LLAMA3, PAIRED, SMALL, YARN, Case, Family, Type, common_keys, head_size, llama3_factors,
-                    llama_keys, of, rope, rope_of)
+from family import (EPS, LINEAR, LLAMA3, PAIRED, RMS, SMALL, YARN, Case, Family, Type, common_keys, head_size,
+                    llama3_factors, llama_keys, of, rope, rope_of)
 
 POST_NORMS = {"post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
               "post_feedforward_layernorm": "post_ffw_norm"}
@@ -14,8 +14,8 @@ def factors(c):
     return {"rope_freqs.weight": llama3_factors(c)} if rope_of(c)["rope_type"] == "llama3" else {}
 
 
-LLAMA = Family("llama", hf.LlamaForCausalLM, llama_keys, PAIRED, given=factors, config=SMALL | rope())
-MISTRAL = Family("llama", hf.MistralForCausalLM, llama_keys, PAIRED, config=SMALL | rope() | {"sliding_window": None})
+LLAMA = Family("llama", hf.LlamaForCausalLM, llama_keys, PAIRED, given=factors, config=RMS | rope())
+MISTRAL = Family("llama", hf.MistralForCausalLM, llama_keys, PAIRED, config=RMS | rope() | {"sliding_window": None})
 
 MIXED = {"attn_q.": Type.Q5_0, "attn_k.": Type.Q5_1, "attn_v.": Type.IQ4_NL, "attn_output": Type.Q4_1,
          "ffn_gate": Type.Q3_K, "ffn_up": Type.Q2_K, "ffn_down": Type.IQ4_XS, "token_embd": Type.Q5_K,
@@ -33,18 +33,26 @@ LLAMAS = [
     Case("llama3", LLAMA, LLAMA3 | {"num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 16}),
     Case("llama-linear", LLAMA, LINEAR),
     Case("llama-yarn", LLAMA, YARN | {"head_dim": 32}),
-    Case("mistral", MISTRAL, {"head_dim": 32, "rms_norm_eps": 1e-5}),
+    Case("mistral", MISTRAL, {"head_dim": 32}),
     weights("f16", Type.F16), weights("bf16", Type.BF16), weights("q8_0", Type.Q8_0), weights("q4_0", Type.Q4_0),
     weights("q4_k", Type.Q4_K, True), weights("q6_k", Type.Q6_K, True), weights("mixed", MIXED, True),
 ]
 
 # ---- Qwen ----------------------------------------------------------------------------------------
 
-QWEN2 = Family("qwen2", hf.Qwen2ForCausalLM, config=SMALL | rope(theta=1e6))
-QWEN3 = Family("qwen3", hf.Qwen3ForCausalLM, config=SMALL | rope(theta=1e6) | {"head_dim": 32})
+QWEN2 = Family("qwen2", hf.Qwen2ForCausalLM, config=RMS | rope(theta=1e6))
+QWEN3 = Family("qwen3", hf.Qwen3ForCausalLM, config=RMS | rope(theta=1e6) | {"head_dim": 32})
+
+# The first Qwen: a Qwen 2 with as many key heads as heads, in one tensor, and its width of the feed-forward
+# part told doubled.
+QWEN = Family("qwen", hf.Qwen2ForCausalLM, lambda c: llama_keys(c) | {
+    "feed_forward_length": 2 * c.intermediate_size, "attention.head_count_kv": None},
+    {f"self_attn.{x}_proj": f"attn_qkv+{i}" for i, x in enumerate("qkv")},
+    config=RMS | rope() | {"num_key_value_heads": 4})
 
 QWENS = [
-    Case("qwen2", QWEN2, {"rms_norm_eps": 1e-5}),
+    Case("qwen", QWEN),
+    Case("qwen2", QWEN2),
     Case("qwen2-yarn", QWEN2, YARN | {"tie_word_embeddings": True}),
     Case("qwen3", QWEN3, {"num_attention_heads": 8, "num_key_value_heads": 1}),
     Case("qwen3-q8_0", QWEN3, {}, {"": Type.Q8_0}, 96, error=1e-6),
@@ -81,7 +89,7 @@ def longrope(original, d, **more):
 
 PHI3 = Family("phi3", hf.Phi3ForCausalLM, phi3_keys,
               {"self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up"}, given=phi3_factors,
-              config=SMALL | rope() | {"sliding_window": None, "original_max_position_embeddings": 512})
+              config=RMS | rope() | {"sliding_window": None, "original_max_position_embeddings": 512})
 
 PHIS = [
     Case("phi3", PHI3),
@@ -94,7 +102,7 @@ PHIS = [
 
 # ---- Gemma ---------------------------------------------------------------------------------------
 
-GEMMA_CONFIG = SMALL | rope() | {"head_dim": 32, "tie_word_embeddings": True,
+GEMMA_CONFIG = RMS | rope(theta=10000.0) | {"head_dim": 32, "tie_word_embeddings": True,
                                  "hidden_activation": "gelu_pytorch_tanh"}
 
 
@@ -127,7 +135,7 @@ GEMMA3 = Family("gemma3", hf.Gemma3ForCausalLM, gemma3_keys, POST_NORMS, norm_sh
 
 def gemma3_rope(**full):
     return {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e6, **full},
-                                "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}}
+                                "sliding_attention": {"rope_type": "default", "rope_theta": 5000.0}}}
 
 
 GEMMAS = [
@@ -189,33 +197,34 @@ def ministral3_keys(c):
 
 
 OLMO = Family("olmo", hf.OlmoForCausalLM, olmo_keys, PAIRED, config=SMALL | rope())
-OLMO2 = Family("olmo2", hf.Olmo2ForCausalLM, common_keys, POST_NORMS, config=SMALL | rope(theta=500000.0))
+OLMO2 = Family("olmo2", hf.Olmo2ForCausalLM, common_keys, POST_NORMS, config=RMS | rope(theta=500000.0))
 OLMO3 = Family("olmo2", hf.Olmo3ForCausalLM, window_keys, POST_NORMS,
-               config=SMALL | rope(theta=500000.0) | {"num_hidden_layers": 4, "sliding_window": 64})
+               config=RMS | rope(theta=500000.0) | {"num_hidden_layers": 4, "sliding_window": 64})
 GRANITE = Family("granite", hf.GraniteForCausalLM, granite_keys, PAIRED,
-                 config=SMALL | rope() | {"attention_multiplier": 0.375, "embedding_multiplier": 3.0,
+                 config=RMS | rope() | {"attention_multiplier": 0.375, "embedding_multiplier": 3.0,
                                           "residual_multiplier": 0.25, "logits_scaling": 2.0})
 MINICPM = Family("minicpm", hf.GraniteForCausalLM, minicpm_keys, PAIRED,
                  config=GRANITE.config | {"attention_multiplier": 0.25})
 COHERE = Family("command-r", hf.CohereForCausalLM, cohere_keys,
-                config=SMALL | rope() | {"tie_word_embeddings": True, "logit_scale": 0.125})
+                config=SMALL | rope() | {"layer_norm_eps": EPS, "tie_word_embeddings": True, "logit_scale": 0.125})
 COHERE2 = Family("cohere2", hf.Cohere2ForCausalLM, cohere2_keys,
                  config=COHERE.config | {"num_hidden_layers": 4, "sliding_window": 64})
 STABLELM = Family("stablelm", hf.StableLmForCausalLM, stablelm_keys,
                   {f"self_attn.{x}_layernorm.norms.{i}": f"attn_{x}_norm#{i}" for x in "qk" for i in range(8)},
-                  config=SMALL | rope(partial_rotary_factor=0.25) | {"head_dim": None})
+                  config=SMALL | rope(theta=10000.0, partial_rotary_factor=0.25) | {
+                      "layer_norm_eps": EPS, "head_dim": None})
 GLM4 = Family("glm4", hf.Glm4ForCausalLM, glm4_keys,
               {"mlp.gate_up_proj": "ffn_up", "post_self_attn_layernorm": "post_attention_norm",
                "post_mlp_layernorm": "post_ffw_norm"},
-              config=SMALL | rope(partial_rotary_factor=0.5) | {"head_dim": 16, "attention_bias": True})
+              config=RMS | rope(partial_rotary_factor=0.5) | {"head_dim": 16, "attention_bias": True})
 EXAONE4 = Family("exaone4", hf.Exaone4ForCausalLM, window_keys, POST_NORMS, given=factors,
-                 config=SMALL | rope() | {"num_hidden_layers": 4, "sliding_window": None})
-EXAONE = Family("exaone", hf.LlamaForCausalLM, llama_keys, given=factors, config=SMALL | rope())
+                 config=RMS | rope() | {"num_hidden_layers": 4, "sliding_window": None})
+EXAONE = Family("exaone", hf.LlamaForCausalLM, llama_keys, given=factors, config=RMS | rope())
 SMOLLM3 = Family("smollm3", hf.SmolLM3ForCausalLM, llama_keys, PAIRED,
-                 config=SMALL | rope() | {"num_hidden_layers": 4, "tie_word_embeddings": True})
-INTERNLM2 = Family("internlm2", hf.LlamaForCausalLM, common_keys, PAIRED, config=SMALL | rope(theta=1e6))
+                 config=RMS | rope() | {"num_hidden_layers": 4, "tie_word_embeddings": True})
+INTERNLM2 = Family("internlm2", hf.LlamaForCausalLM, common_keys, PAIRED, config=RMS | rope(theta=1e6))
 MINISTRAL3 = Family("mistral3", hf.Ministral3ForCausalLM, ministral3_keys, PAIRED,
-                    config=SMALL | {"head_dim": 32, "sliding_window": None})
+                    config=RMS | {"head_dim": 32, "sliding_window": None})
 
 MINISTRAL3_ROPE = rope("yarn", 1e6, factor=4.0, original_max_position_embeddings=128, beta_fast=32.0, beta_slow=1.0,
                        mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.1)

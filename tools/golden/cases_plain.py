@@ -2,7 +2,7 @@
 import numpy as np
 import transformers as hf
 
-from family import SMALL, Case, Family, common_keys, head_size, of, rope, rope_of
+from family import EPS, SMALL, Case, Family, common_keys, head_size, of, rope, rope_of
 
 NORMS = {"transformer.ln_f": "output_norm", "transformer.wte": "token_embd", "transformer.wpe": "position_embd"}
 PLAIN = {k: v for k, v in SMALL.items() if k not in ("num_key_value_heads", "intermediate_size")}
@@ -30,8 +30,8 @@ def gpt2_keys(c):
     return sizes(c, c.n_head, c.n_positions) | {"attention.layer_norm_epsilon": c.layer_norm_epsilon}
 
 
-GPT2_CONFIG = {"vocab_size": 96, "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 320, "bos_token_id": None,
-               "eos_token_id": None}
+GPT2_CONFIG = {"vocab_size": 96, "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 320,
+               "layer_norm_epsilon": EPS, "bos_token_id": None, "eos_token_id": None}
 GPT2 = Family("gpt2", hf.GPT2LMHeadModel, gpt2_keys, NORMS | {
     "ln_1": "attn_norm", "ln_2": "ffn_norm", "attn.c_attn": turned("attn_qkv"), "attn.c_proj": turned("attn_output"),
     "mlp.c_fc": turned("ffn_up"), "mlp.c_proj": turned("ffn_down")}, config=GPT2_CONFIG)
@@ -42,7 +42,7 @@ STARCODER = Family("starcoder", hf.GPTBigCodeForCausalLM,
                    config=GPT2_CONFIG | {"multi_query": True, "activation_function": "gelu_pytorch_tanh"})
 STARCODER2 = Family("starcoder2", hf.Starcoder2ForCausalLM, common_keys,
                     {"mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down"},
-                    config=SMALL | rope() | {"use_bias": True, "sliding_window": None})
+                    config=SMALL | rope() | {"use_bias": True, "sliding_window": None, "norm_epsilon": EPS})
 
 # ---- GPT-NeoX, Bloom, MPT, Falcon ----------------------------------------------------------------
 
@@ -83,14 +83,14 @@ def falcon_qkv(c, x):
 
 GPTNEOX = Family("gptneox", hf.GPTNeoXForCausalLM, neox_keys, NEOX | {
     "gpt_neox.embed_in": "token_embd", "gpt_neox.final_layer_norm": "output_norm"},
-    config=SMALL | rope(partial_rotary_factor=0.5))
+    config=SMALL | rope(theta=10000.0, partial_rotary_factor=0.5) | {"layer_norm_eps": EPS})
 BLOOM = Family("bloom", hf.BloomForCausalLM, bloom_keys, {
     "transformer.word_embeddings": "token_embd", "transformer.word_embeddings_layernorm": "token_embd_norm",
     "transformer.ln_f": "output_norm", "post_attention_layernorm": "ffn_norm",
     "self_attention.query_key_value": lambda c, x: {"attn_qkv": by_kind(c.n_head, x)},
     "self_attention.dense": "attn_output", "mlp.dense_h_to_4h": "ffn_up", "mlp.dense_4h_to_h": "ffn_down"},
-    config={"vocab_size": 96, "hidden_size": 64, "n_layer": 2, "n_head": 4, "seq_length": 512, "bos_token_id": None,
-            "eos_token_id": None, "pad_token_id": None})
+    config={"vocab_size": 96, "hidden_size": 64, "n_layer": 2, "n_head": 4, "seq_length": 512,
+            "layer_norm_epsilon": EPS, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None})
 MPT = Family("mpt", hf.MptForCausalLM, mpt_keys, {
     "transformer.wte": "token_embd", "transformer.norm_f": "output_norm", "norm_1": "attn_norm", "norm_2": "ffn_norm",
     "attn.Wqkv": "attn_qkv", "attn.out_proj": "attn_output", "ffn.up_proj": "ffn_up", "ffn.down_proj": "ffn_down"},
@@ -98,7 +98,8 @@ MPT = Family("mpt", hf.MptForCausalLM, mpt_keys, {
 FALCON_NAMES = {"transformer.word_embeddings": "token_embd", "transformer.ln_f": "output_norm",
                 "self_attention.query_key_value": falcon_qkv, "self_attention.dense": "attn_output",
                 "mlp.dense_h_to_4h": "ffn_up", "mlp.dense_4h_to_h": "ffn_down"}
-FALCON_CONFIG = PLAIN | rope() | {"bias": False, "alibi": False, "parallel_attn": True}
+FALCON_CONFIG = PLAIN | rope(theta=10000.0) | {"layer_norm_epsilon": EPS, "bias": False, "alibi": False,
+                                               "parallel_attn": True}
 FALCON_7B = Family("falcon", hf.FalconForCausalLM, falcon_keys, FALCON_NAMES,
                    config=FALCON_CONFIG | {"multi_query": True, "new_decoder_architecture": False})
 FALCON_40B = Family("falcon", hf.FalconForCausalLM, falcon_keys, FALCON_NAMES | {
@@ -117,7 +118,8 @@ def phi2_keys(c):
 PHI2 = Family("phi2", hf.PhiForCausalLM, phi2_keys, {
     "model.final_layernorm": "output_norm", "self_attn.dense": "attn_output", "mlp.fc1": "ffn_up",
     "mlp.fc2": "ffn_down"},
-    config=SMALL | rope(partial_rotary_factor=0.5) | {"num_key_value_heads": 4, "intermediate_size": 256})
+    config=SMALL | rope(theta=10000.0, partial_rotary_factor=0.5) | {
+        "layer_norm_eps": EPS, "num_key_value_heads": 4, "intermediate_size": 256})
 
 CASES = [
     Case("gpt2", GPT2),

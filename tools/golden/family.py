@@ -8,7 +8,6 @@ import re
 from dataclasses import dataclass, field
 from typing import Callable
 
-import gguf
 import numpy as np
 import torch
 from gguf import GGMLQuantizationType as Type
@@ -127,7 +126,7 @@ PAIRED = {"self_attn.q_proj": paired("attn_q", "num_attention_heads"),
           "self_attn.k_proj": paired("attn_k", "num_key_value_heads")}
 
 
-def rope(kind="default", theta=10000.0, **more):
+def rope(kind="default", theta=5000.0, **more):
     return {"rope_parameters": {"rope_type": kind, "rope_theta": theta, **more}}
 
 
@@ -135,6 +134,8 @@ def rope(kind="default", theta=10000.0, **more):
 SMALL = dict(vocab_size=96, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
              num_key_value_heads=2, max_position_embeddings=512, pad_token_id=None, bos_token_id=None,
              eos_token_id=None, tie_word_embeddings=False)
+EPS = 0.015625  # large, to be felt
+RMS = SMALL | {"rms_norm_eps": EPS}
 LINEAR = rope("linear", factor=4.0)
 LLAMA3 = rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=128)
 YARN = rope("yarn", factor=4.0, original_max_position_embeddings=128)
@@ -143,23 +144,22 @@ YARN = rope("yarn", factor=4.0, original_max_position_embeddings=128)
 @dataclass
 class Family:
     arch: str
-    cls: type                 # of transformers
-    keys: Callable = common_keys  # configuration -> metadata
+    cls: type  # of transformers
+    keys: Callable = common_keys  # configuration -> metadata; None: no such key
     names: dict = field(default_factory=dict)  # over NAMES: a name, None (no tensor), or a function
-    norm_shift: float = 0     # what the file's norm weights are above transformers'
+    norm_shift: float = 0  # what the file's norm weights are above transformers'
+    factors: dict = field(default_factory=dict)  # part of a name -> what transformers' numbers are of the file's
     given: Callable = lambda c: {}  # configuration -> {name: values} of tensors that are not random
-    config: dict = field(default_factory=dict)
+    config: dict = field(default_factory=dict)  # arguments of transformers' configuration
 
 
 @dataclass
 class Case:
     name: str
     family: Family
-    config: dict = field(default_factory=dict)
+    config: dict = field(default_factory=dict)  # over the family's
     types: dict = field(default_factory=dict)  # the first part of a name that fits -> type; "" fits all matrices
     n_tokens: int = 300
-    keys: dict = field(default_factory=dict)   # over those of the family; None takes one away
-    names: dict = field(default_factory=dict)
     error: float = 1e-7
 
 
@@ -172,11 +172,10 @@ class Filled:
         self.case, self.config = case, config
         self.model = f.cls._from_config(config, attn_implementation="eager", experts_implementation="eager")
         self.model.double().eval()
-        keys = f.keys(config) | case.keys
-        self.keys = {f"{f.arch}.{k}": v for k, v in keys.items() if v is not None}
+        self.keys = {f"{f.arch}.{k}": v for k, v in f.keys(config).items() if v is not None}
         self.keys |= {f"{f.arch}.vocab_size": config.vocab_size, "tokenizer.ggml.model": "no_vocab"}
         self.given = f.given(config)
-        places = self.places(NAMES | f.names | case.names)
+        places = self.places(NAMES | f.names)
         self.tensors = {name: (x.shape, self.type_of(name, x)) for name, x in places.items()}
         self.fill(places)
         self.tensors |= {name: ((len(v),), Type.F32) for name, v in self.given.items()}
@@ -218,9 +217,11 @@ class Filled:
             values = hollow.values(name, *self.tensors[name]).astype(np.float64)
             if name.endswith("norm.weight"):
                 values -= self.case.family.norm_shift
+            for part, factor in self.case.family.factors.items():
+                values *= factor if part in name else 1
             flat[x.reshape(-1)] = values.reshape(-1)
             np.add.at(used, x.reshape(-1), 1)
-        skipped = {k for k, v in (NAMES | self.case.family.names | self.case.names).items() if v is None}
+        skipped = {k for k, v in self.case.family.names.items() if v is None}
         if (used > 1).any() or ((used == 0).any() and not skipped):
             raise ValueError(f"{self.case.name}: {int((used == 0).sum())} parameters without a value, "
                              f"{int((used > 1).sum())} with several")

@@ -18,7 +18,7 @@ GIVEN = "hollow."
 
 # Mean and shift (None: by the length of a row) of the first suffix that fits.
 RULES = (
-    (".bias", 0.0, -3),
+    (".bias", 0.0, -2),
     ("norm.weight", 1.0, -2),
     ("norm_2.weight", 1.0, -2),
     ("token_embd.weight", 0.0, 0),
@@ -27,21 +27,21 @@ RULES = (
     ("", 0.0, None),
 )
 
-# Of a block: where its f16 scales lie, with the exponent that belongs to shift 0; whether the scale's sign is
+# Of a block: where its f16 scale lies, the exponent that belongs to shift 0; whether the scale's sign is
 # random; where its f16 minimum lies and how many powers of two it is above the scale.
 BLOCKS = {
-    Type.Q4_0: ((0,), -4, True, None, 0),
-    Type.Q4_1: ((0,), -4, False, 2, 3),
-    Type.Q5_0: ((0,), -5, True, None, 0),
-    Type.Q5_1: ((0,), -5, False, 2, 4),
-    Type.Q8_0: ((0,), -8, True, None, 0),
-    Type.Q2_K: ((80,), -5, False, 82, 0),
-    Type.Q3_K: ((108,), -7, True, None, 0),
-    Type.Q4_K: ((0,), -9, False, 2, 3),
-    Type.Q5_K: ((0,), -10, False, 2, 4),
-    Type.Q6_K: ((208,), -12, True, None, 0),
-    Type.IQ4_NL: ((0,), -8, True, None, 0),
-    Type.IQ4_XS: ((0,), -12, True, None, 0),
+    Type.Q4_0: (0, -4, True, None, 0),
+    Type.Q4_1: (0, -4, False, 2, 3),
+    Type.Q5_0: (0, -5, True, None, 0),
+    Type.Q5_1: (0, -5, False, 2, 4),
+    Type.Q8_0: (0, -8, True, None, 0),
+    Type.Q2_K: (80, -5, False, 82, 0),
+    Type.Q3_K: (108, -7, True, None, 0),
+    Type.Q4_K: (0, -9, False, 2, 3),
+    Type.Q5_K: (0, -10, False, 2, 4),
+    Type.Q6_K: (208, -12, True, None, 0),
+    Type.IQ4_NL: (0, -8, True, None, 0),
+    Type.IQ4_XS: (0, -12, True, None, 0),
 }
 # Their minimum is added, not taken away.
 ADDED = (Type.Q4_1, Type.Q5_1)
@@ -86,16 +86,16 @@ def dressed(name, shape, dtype):
     """Bytes of the blocks of a tensor: [blocks, bytes of one]."""
     n, size = gguf.GGML_QUANT_SIZES[dtype]
     count = int(np.prod(shape)) // n
-    blocks = words(name, -(-count * size // 8)).astype("<u8").view(np.uint8)[: count * size].reshape(count, size).copy()
+    stream = words(name, -(-count * size // 8)).astype("<u8").view(np.uint8)
+    blocks = stream[: count * size].reshape(count, size).copy()
     shift = rule_of(name, shape[-1])[1]
     if dtype == Type.MXFP4:
         blocks[:, 0] = 127 + shift - 2 - (blocks[:, 0] & 1)
         return blocks
-    scales, unit, is_signed, minimum, above = BLOCKS[dtype]
-    for at in scales:
-        put_f16(blocks, at, shift + unit, 0x83FF if is_signed else 0x03FF)
+    at, unit, is_signed, minimum, above = BLOCKS[dtype]
+    put_f16(blocks, at, shift + unit, 0x83FF if is_signed else 0x03FF)
     if minimum is not None:
-        blocks[:, minimum], blocks[:, minimum + 1] = blocks[:, scales[0]], blocks[:, scales[0] + 1]
+        blocks[:, minimum], blocks[:, minimum + 1] = blocks[:, at], blocks[:, at + 1]
         put_f16(blocks, minimum, max(shift + unit, -14) + above, 0x03FF)
         if dtype in ADDED:
             blocks[:, minimum + 1] |= 0x80

@@ -53,6 +53,11 @@ static int print_text(const struct redline_model *model, const struct plan *plan
                    p->n_threads, p->n_threads == 1 ? "" : "s", p->n_ubatch));
     TRY(print_row(out, "weights", p->weight_bytes, where, err));
     TRY(print_row(out, "KV cache", p->kv_bytes, kv, err));
+    if (p->kv_ring_bytes) {
+        char ring[96];
+        snprintf(ring, sizeof ring, "of that, of layers that see the last %d tokens alone", p->n_window);
+        TRY(print_row(out, "  windows", p->kv_ring_bytes, ring, err));
+    }
     TRY(print_row(out, "activations", p->buffer_bytes, "and logits", err));
     TRY(print_row(out, "scratch", p->scratch_bytes, "of the backend", err));
     TRY(print_row(out, "total", p->total_bytes, "", err));
@@ -60,7 +65,7 @@ static int print_text(const struct redline_model *model, const struct plan *plan
     if (p->unused_bytes) TRY(print_row(out, "not loaded", p->unused_bytes, "tensors that nothing reads", err));
     if (plan->layers) TRY(print_layers(model, plan, out, err));
     TRY(buf_printf(out, err, "\n%.1f MB of weights and %.1f kB of KV per position are read for one token\n",
-                   (double)p->token_bytes / 1e6, (double)p->kv_token_bytes / 1e3));
+                   (double)p->token_bytes / 1e6, (double)(p->kv_token_bytes + p->kv_window_token_bytes) / 1e3));
     return buf_printf(out, err, "longest context that fits: %d (the model was trained on %d)\n",
                       p->n_ctx_fits, p->n_ctx_train);
 }
@@ -69,11 +74,13 @@ static int print_json(const struct plan *plan, struct buf *out, struct redline_e
 {
     const struct redline_plan *p = &plan->p;
     json_t *root = json_pack(
-        "{s:s, s:i, s:i, s:i, s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:b}",
+        "{s:s, s:i, s:i, s:i, s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:b}",
         "device", p->device, "n_threads", p->n_threads, "n_ctx", p->n_ctx, "n_ubatch", p->n_ubatch,
         "n_layers", p->n_layers, "type_k", p->type_k, "type_v", p->type_v, "weight_bytes",
         (json_int_t)p->weight_bytes, "unused_bytes", (json_int_t)p->unused_bytes, "kv_bytes",
-        (json_int_t)p->kv_bytes, "kv_token_bytes", (json_int_t)p->kv_token_bytes, "buffer_bytes",
+        (json_int_t)p->kv_bytes, "kv_token_bytes", (json_int_t)p->kv_token_bytes, "kv_window_token_bytes",
+        (json_int_t)p->kv_window_token_bytes, "kv_ring_bytes", (json_int_t)p->kv_ring_bytes, "n_window",
+        (json_int_t)p->n_window, "buffer_bytes",
         (json_int_t)p->buffer_bytes, "scratch_bytes", (json_int_t)p->scratch_bytes, "total_bytes",
         (json_int_t)p->total_bytes, "available_bytes", (json_int_t)p->available_bytes, "limit_bytes",
         (json_int_t)p->limit_bytes, "token_bytes", (json_int_t)p->token_bytes, "n_ctx_train",

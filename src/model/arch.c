@@ -28,7 +28,7 @@ static const struct arch table[] = {
     {.name = "exaone", .family = "EXAONE 3", .rope = ROPE_HALVES, .norm = NORM_RMS},
     {.name = "exaone4", .family = "EXAONE 4", .rope = ROPE_HALVES, .norm = NORM_RMS, .norms = NORMS_AFTER,
      .keys = KEY_WINDOW | KEY_NEXTN, .head_norm = HEADS_NORMED, .no_rope = ROPE_IN_WINDOWED,
-     .window = WINDOW_SLIDING, .window_period = 4},
+     .window = WINDOW_SLIDING, .window_period = 4, .window_layers = 64},
     {.name = "smollm3", .family = "SmolLM 3", .rope = ROPE_PAIRS, .norm = NORM_RMS,
      .no_rope = ROPE_NOT_IN_FOURTH},
     {.name = "minicpm", .family = "MiniCPM", .rope = ROPE_PAIRS, .norm = NORM_RMS,

@@ -112,6 +112,7 @@ struct arch {
     int window_period;   /* every so many layers the last is a full one, without a key */
     bool window_always;  /* a file without the key has windows too */
     bool window_fixed;   /* a key that is not 0 does not change the size */
+    int window_layers;   /* without a pattern, a model with another number of layers has none; 0: any number */
     enum arch_window_rope window_rope;
     float window_base;   /* of rotary angles in windowed layers without a key; 0: that of the others */
 

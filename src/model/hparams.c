@@ -174,7 +174,9 @@ static int read_window(struct hparams *h, const struct gguf *g, struct redline_e
 {
     const struct arch *arch = h->arch;
     char key[128];
+    bool patterned = gguf_find(g, full_key(key, sizeof key, arch, "attention.sliding_window_pattern")) != NULL;
     if (arch->window == WINDOW_NONE) return 0;
+    if (arch->window_layers && arch->window_layers != h->n_layers && !patterned) return 0;
     full_key(key, sizeof key, arch, "attention.sliding_window");
     bool present = gguf_find(g, key) != NULL;
     uint32_t n = (uint32_t)arch->window_size;

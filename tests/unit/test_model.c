@@ -10,6 +10,7 @@
 
 #include <math.h>
 
+#include "base.h"
 #include "model.h"
 #include "scratch.h"
 #include "tiny.h"
@@ -122,8 +123,10 @@ static void test_reference_logits(void **state)
         print_message("skipped: REDLINE_TEST_DATA is not set\n");
         skip();
     }
-    check_reference(folder, "llama-dense");
-    check_reference(folder, "llama-moe");
+    static const char *const names[] = {"llama-dense",  "llama-moe",   "falcon-dense", "gemma2-dense", "gpt-oss-moe",
+                                        "gpt2-dense",   "phi2-dense",  "qwen2-dense",  "qwen3-dense",
+                                        "starcoder2-dense"};
+    for (size_t i = 0; i < COUNT_OF(names); i++) check_reference(folder, names[i]);
 }
 
 /* ---- against itself ------------------------------------------------------------------------------ */

@@ -99,8 +99,8 @@ GPT_OSS = Family("gpt-oss", hf.GptOssForCausalLM, gpt_oss_keys, {
     "mlp.experts.down_proj_bias": lambda c, x: {"ffn_down_exps.bias": x},
 }, config=RMS | {"num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 16, "num_local_experts": 32,
                    "num_experts_per_tok": 4, "intermediate_size": 32, "sliding_window": 64}
-                 | rope("yarn", 150000.0, factor=4.0, original_max_position_embeddings=128, beta_fast=32.0,
-                        beta_slow=1.0, truncate=False))
+                 | rope("yarn", 150000.0, factor=4.0, original_max_position_embeddings=128, beta_fast=8.0,
+                        beta_slow=2.0, truncate=False))
 
 
 def llama4_keys(c):
@@ -173,34 +173,43 @@ def halves(c, x):
     return {"attn_k_b": x[:, : c.qk_nope_head_dim].swapaxes(1, 2), "attn_v_b": x[:, c.qk_nope_head_dim:]}
 
 
+def one_epsilon(model):
+    """Inner norms have a fixed epsilon, which is that of the others in published models; files tell one."""
+    for name, module in model.named_modules():
+        if name.endswith("_a_layernorm"):
+            module.variance_epsilon = model.config.rms_norm_eps
+
+
 MLA = {"self_attn.q_a_proj": "attn_q_a", "self_attn.q_a_layernorm": "attn_q_a_norm", "self_attn.q_b_proj": "attn_q_b",
        "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa", "self_attn.kv_a_layernorm": "attn_kv_a_norm",
        "self_attn.kv_b_proj": halves, "mlp.gate.e_score_correction_bias": lambda c, x: {"exp_probs_b.bias": x},
        "mlp.shared_experts.gate_proj": "ffn_gate_shexp", "mlp.shared_experts.up_proj": "ffn_up_shexp",
        "mlp.shared_experts.down_proj": "ffn_down_shexp"}
-DEEPSEEK_CONFIG = SMALL | rope() | {
+DEEPSEEK_CONFIG = RMS | rope() | {
     "num_hidden_layers": 3, "num_key_value_heads": 4, "kv_lora_rank": 32, "q_lora_rank": None, "qk_nope_head_dim": 24,
     "qk_rope_head_dim": 16, "v_head_dim": 20, "head_dim": 16, "n_routed_experts": 16, "num_experts_per_tok": 4,
     "n_shared_experts": 2, "moe_intermediate_size": 32, "first_k_dense_replace": 1, "routed_scaling_factor": 1.5,
     "n_group": 1, "topk_group": 1}
 DEEPSEEK2 = Family("deepseek2", hf.DeepseekV2ForCausalLM, deepseek2_keys, MLA,
-                   config=DEEPSEEK_CONFIG | {"topk_method": "greedy", "norm_topk_prob": False})
+                   config=DEEPSEEK_CONFIG | {"topk_method": "greedy", "norm_topk_prob": False}, adjust=one_epsilon)
 DEEPSEEK3 = Family("deepseek2", hf.DeepseekV3ForCausalLM, deepseek2_keys, MLA,
                    config=DEEPSEEK_CONFIG | {"norm_topk_prob": True, "n_group": 4, "topk_group": 2,
                                              "rope_interleave": True, "routed_scaling_factor": 2.5,
-                                             "scoring_func": "sigmoid"})
+                                             "scoring_func": "sigmoid"}, adjust=one_epsilon)
 DEEPSEEK2_OLD = Family("deepseek2", hf.DeepseekV2ForCausalLM, deepseek2_old_keys,
-                       MLA | {"self_attn.kv_b_proj": "attn_kv_b"}, config=DEEPSEEK2.config)
+                       MLA | {"self_attn.kv_b_proj": "attn_kv_b"}, config=DEEPSEEK2.config, adjust=one_epsilon)
 
 MISTRAL4 = Family("mistral4", hf.Mistral4ForCausalLM, mistral4_keys, MLA,
                   config={k: v for k, v in DEEPSEEK_CONFIG.items() if k != "head_dim"} | {
-                      "q_lora_rank": 48, "norm_topk_prob": True, "rope_interleave": True, "first_k_dense_replace": 0})
+                      "q_lora_rank": 48, "norm_topk_prob": True, "rope_interleave": True, "first_k_dense_replace": 0},
+                  adjust=one_epsilon)
 MINICPM3 = Family("minicpm3", hf.MiniCPM3ForCausalLM, minicpm3_keys, MLA | {"self_attn.kv_b_proj": "attn_kv_b"},
-                  config=SMALL | rope(theta=10000.0) | {"num_key_value_heads": 4, "kv_lora_rank": 32, "q_lora_rank": 48,
+                  config=RMS | rope(theta=10000.0) | {"num_key_value_heads": 4, "kv_lora_rank": 32, "q_lora_rank": 48,
                                            "qk_nope_head_dim": 16, "qk_rope_head_dim": 16, "v_head_dim": 16,
-                                           "scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 256})
+                                           "scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 256},
+                  adjust=one_epsilon)
 
-DEEPSEEK_YARN = rope("yarn", factor=8.0, original_max_position_embeddings=64, beta_fast=32.0, beta_slow=1.0,
+DEEPSEEK_YARN = rope("yarn", factor=4.0, original_max_position_embeddings=128, beta_fast=2.0, beta_slow=0.5,
                      mscale=1.0, mscale_all_dim=1.0)
 
 CASES = [
@@ -224,7 +233,7 @@ CASES = [
     Case("deepseek2-kv_b", DEEPSEEK2_OLD, {"q_lora_rank": 48}),
     Case("deepseek3", DEEPSEEK3, {"q_lora_rank": 48}),
     Case("deepseek3-yarn", DEEPSEEK3, DEEPSEEK_YARN),
-    Case("mistral4", MISTRAL4, rope("yarn", factor=4.0, original_max_position_embeddings=128, beta_fast=32.0,
-                                    beta_slow=1.0, mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.1)),
+    Case("mistral4", MISTRAL4, rope("yarn", factor=4.0, original_max_position_embeddings=128, beta_fast=2.0,
+                                    beta_slow=0.5, mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.1)),
     Case("minicpm3", MINICPM3),
 ]

@@ -53,7 +53,8 @@ QWEN = Family("qwen", hf.Qwen2ForCausalLM, lambda c: llama_keys(c) | {
 QWENS = [
     Case("qwen", QWEN),
     Case("qwen2", QWEN2),
-    Case("qwen2-yarn", QWEN2, YARN | {"tie_word_embeddings": True}),
+    Case("qwen2-yarn", QWEN2, rope("yarn", factor=4.0, original_max_position_embeddings=128, beta_fast=2.0,
+                                   beta_slow=0.5) | {"tie_word_embeddings": True}),
     Case("qwen3", QWEN3, {"num_attention_heads": 8, "num_key_value_heads": 1}),
     Case("qwen3-q8_0", QWEN3, {}, {"": Type.Q8_0}, 96, error=1e-6),
     Case("qwen3-q4_k", QWEN3, WIDE | {"head_dim": 64}, {"": Type.Q4_K}, 96, error=1e-6),
@@ -226,14 +227,14 @@ INTERNLM2 = Family("internlm2", hf.LlamaForCausalLM, common_keys, PAIRED, config
 MINISTRAL3 = Family("mistral3", hf.Ministral3ForCausalLM, ministral3_keys, PAIRED,
                     config=RMS | {"head_dim": 32, "sliding_window": None})
 
-MINISTRAL3_ROPE = rope("yarn", 1e6, factor=4.0, original_max_position_embeddings=128, beta_fast=32.0, beta_slow=1.0,
+MINISTRAL3_ROPE = rope("yarn", 1e6, factor=4.0, original_max_position_embeddings=128, beta_fast=8.0, beta_slow=2.0,
                        mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.1)
 
 OTHERS = [
     Case("olmo", OLMO),
     Case("olmo-clip", OLMO, {"clip_qkv": 1.0}),
     Case("olmo2", OLMO2),
-    Case("olmo3", OLMO3),
+    Case("olmo3", OLMO3, {"layer_types": ["sliding_attention", "full_attention"] * 2}),
     Case("olmo3-yarn", OLMO3, {"rope_parameters": {
         "full_attention": YARN["rope_parameters"] | {"rope_theta": 500000.0},
         "sliding_attention": {"rope_type": "default", "rope_theta": 500000.0}}}),

@@ -138,7 +138,7 @@ EPS = 0.015625  # large, to be felt
 RMS = SMALL | {"rms_norm_eps": EPS}
 LINEAR = rope("linear", factor=4.0)
 LLAMA3 = rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=128)
-YARN = rope("yarn", factor=4.0, original_max_position_embeddings=128)
+YARN = rope("yarn", factor=4.0, original_max_position_embeddings=1024) | {"max_position_embeddings": 4096}
 
 
 @dataclass
@@ -151,6 +151,7 @@ class Family:
     factors: dict = field(default_factory=dict)  # part of a name -> what transformers' numbers are of the file's
     given: Callable = lambda c: {}  # configuration -> {name: values} of tensors that are not random
     config: dict = field(default_factory=dict)  # arguments of transformers' configuration
+    adjust: Callable = lambda model: None  # what a configuration cannot say
 
 
 @dataclass
@@ -171,7 +172,7 @@ class Filled:
         config = f.cls.config_class(**(f.config | case.config))
         self.case, self.config = case, config
         self.model = f.cls._from_config(config, attn_implementation="eager", experts_implementation="eager")
-        self.model.double().eval()
+        f.adjust(self.model.double().eval())
         self.keys = {f"{f.arch}.{k}": v for k, v in f.keys(config).items() if v is not None}
         self.keys |= {f"{f.arch}.vocab_size": config.vocab_size, "tokenizer.ggml.model": "no_vocab"}
         self.given = f.given(config)

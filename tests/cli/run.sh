@@ -20,7 +20,7 @@ check "value missing" 2 "needs a value" "$redline" run -n
 check "two models" 2 "two models" "$redline" run a.gguf -m b.gguf
 check "two prompts" 2 "one prompt is enough" "$redline" run -p a -f b
 check "empty prompt" 2 "the prompt is empty" "$redline" run -p ""
-check "wrong KV type" 2 "known are f16 and f32" "$redline" run -ctk q4_0 -n 1
+check "wrong KV type" 2 "known are f32, f16, bf16, q8_0 and q4_0" "$redline" run -ctk q5_1 -n 1
 check "model missing" 3 "no/such/file" "$redline" run no/such/file.gguf
 check "a folder" 3 "folder" "$redline" inspect "$tmp"
 check "wrong mask" 2 "REDLINE_CPU" env REDLINE_CPU=-sse9 "$redline" run -n 1

@@ -1,6 +1,8 @@
 """Families with mixtures of experts, and those with compressed keys and values."""
 import math
+from types import MethodType
 
+import torch
 import transformers as hf
 
 from cases_gated import longrope, phi3_factors, phi3_keys
@@ -70,8 +72,29 @@ GRANITEMOE = Family("granitemoe", hf.GraniteMoeForCausalLM, granitemoe_keys, GRA
 GRANITE_SHARED = Family("granitemoe", hf.GraniteMoeSharedForCausalLM, lambda c: granitemoe_keys(c) | {
     "expert_shared_feed_forward_length": c.shared_intermediate_size}, GRANITE_EXPERTS,
     config=GRANITEMOE.config | {"shared_intermediate_size": 48})
+
+
+def phimoe_as_read(model):
+    """Puts in place what the readers of such files compute, where that is not what transformers does: norms
+    without a mean, and shares that are the two best of a softmax, made to sum to 1 (see docs/models.md)."""
+    def norm(self, x):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight + self.bias
+
+    def route(self, x):
+        logits = torch.nn.functional.linear(x, self.weight)
+        shares, chosen = logits.softmax(-1).topk(self.top_k)
+        return logits, shares / shares.sum(-1, keepdim=True), chosen
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.forward = MethodType(norm, module)
+        if hasattr(module, "router_jitter_noise"):
+            module.forward = MethodType(route, module)
+
+
 SCALE = math.sqrt(1 + math.log(2) / math.log(512))  # of a context of 1024 over 512
 PHIMOE = Family("phimoe", hf.PhimoeForCausalLM, phi3_keys, {"mlp.router": "ffn_gate_inp"}, given=phi3_factors,
+                adjust=phimoe_as_read,
                 config=RMS | longrope(512, 16, short_mscale=SCALE, long_mscale=SCALE) | {
                     "num_local_experts": 8, "num_experts_per_tok": 2, "attention_bias": True, "lm_head_bias": True,
                     "intermediate_size": 32, "sliding_window": None, "max_position_embeddings": 1024,

@@ -94,7 +94,6 @@ PHI3 = Family("phi3", hf.Phi3ForCausalLM, phi3_keys,
 
 PHIS = [
     Case("phi3", PHI3),
-    Case("phi3-window", PHI3, {"sliding_window": 96}),
     Case("phi3-longrope-long", PHI3, longrope(128, 16) | {"original_max_position_embeddings": 128}),
     Case("phi3-longrope-short", PHI3, longrope(512, 16) | {"max_position_embeddings": 1024}),
     Case("phi4-mini", PHI3, longrope(128, 12, partial_rotary_factor=0.75)

@@ -340,14 +340,14 @@ static void test_any_length_any_bit(void **state)
     OK(file_write(SCRATCH("bad.rec"), whole.p, whole.n--, &err));
     assert_int_equal(score_record_open(&r, SCRATCH("bad.rec"), &err), REDLINE_FORMAT);
     rng_seed(&rng, 8);
-    for (int t = 0; t < 2000; t++) {
+    for (int t = 0; t < 700; t++) {
         size_t at = t < 8 * AT_POSITIONS ? (size_t)t / 8 : (size_t)rng_below(&rng, whole.n);
         char byte = (char)(whole.p[at] ^ 1 << t % 8);
         int status = open_changed(&whole, at, &byte, 1);
         assert_true(status == 0 || status == REDLINE_FORMAT);
         n_refused += status != 0;
     }
-    assert_true(n_refused > 1000);
+    assert_true(n_refused > 350);
     buf_free(&whole);
 }
 

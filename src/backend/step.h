@@ -187,10 +187,10 @@ struct op_heads { /* out of a head = w of that head * in of that head */
     float *out;        /* [T, H, n_rows] */
 };
 
-struct op_project { /* x = after(x + scale * post(w in + b)) */
+struct op_project { /* y = after(x + scale * post(w in + b)); x = y, or again(y + x) */
     const float *in; /* [T, n_cols of w] */
     struct linear w; /* [D, ...] */
-    struct norm post, after;
+    struct norm post, after, again;
     float scale;
     float *x;        /* [T, D] */
 };
@@ -211,7 +211,8 @@ enum moe_gate {
     MOE_SOFTMAX_CHOSEN, /* ... the softmax of the chosen scores */
 };
 
-/* x += scale * sum over the chosen experts of share * down(act(gate(n)) * up(n)), n = norm x. */
+/* x = after(x + scale * sum over the chosen experts of share * down(act(gate(n)) * up(n))), n = norm x; without
+ * gate, down(act(up(n))). */
 struct op_moe {
     struct norm norm;
     struct linear router;         /* [E, D] */
@@ -224,6 +225,7 @@ struct op_moe {
     bool share_input;             /* a share scales what goes into an expert, not what comes out */
     struct linear gate, up, down; /* [E, F, D], [E, F, D], [E, D, F] */
     enum activation act;
+    struct norm after;
     float scale;
     float *x;                     /* [T, D] */
 };
@@ -237,6 +239,12 @@ struct op_head { /* logits of the tokens that want them = softcap(scale * (w nor
     float *logits;     /* [n_outputs, V] */
 };
 
+struct op_dense { /* out = w in + b, for the tokens whose states are wanted */
+    const float *in;   /* [n_states, n_cols of w] */
+    struct linear w;
+    float *out;        /* [n_states, n_rows] */
+};
+
 struct op_states { /* the normed residual stream of the tokens that want it: what embeddings are made of */
     const float *x;    /* [T, D] */
     int width;         /* D */
@@ -245,7 +253,8 @@ struct op_states { /* the normed residual stream of the tokens that want it: wha
 };
 
 enum op_kind {
-    OP_EMBED, OP_QKV, OP_MLA, OP_ATTEND, OP_HEADS, OP_PROJECT, OP_GLU, OP_MOE, OP_HEAD, OP_STATES, OP_COUNT
+    OP_EMBED, OP_QKV, OP_MLA, OP_ATTEND, OP_HEADS, OP_PROJECT, OP_GLU, OP_MOE, OP_HEAD, OP_STATES, OP_DENSE,
+    OP_COUNT
 };
 
 struct op {
@@ -262,6 +271,7 @@ struct op {
         struct op_moe moe;
         struct op_head head;
         struct op_states states;
+        struct op_dense dense;
     };
 };
 

@@ -21,7 +21,7 @@ void redline_file_facts(const struct redline_model *m, struct redline_file_facts
                                        .runnable = m->run_err.code == 0,
                                        .reason = m->run_err.message,
                                        .encoder = modelfile_encoder(m),
-                                       .pooling = (enum redline_pooling)m->h.pooling};
+                                       .pooling = modelfile_pooling(m)};
     for (uint32_t i = 0; i < g->n_files; i++) out->file_bytes += g->files[i].bytes;
     for (uint64_t i = 0; i < g->n_tensors; i++) {
         const uint64_t *s = g->tensors[i].shape;

@@ -27,6 +27,14 @@ static int take_prompt(struct redline_job *job, const struct redline_request *r,
     return 0;
 }
 
+/* A token behind the last position that the model has learned would have none. */
+static size_t most_positions(const struct redline_engine *e)
+{
+    const struct weight *learned = &e->model->weights.positions;
+    size_t n = MIN((size_t)e->plan.n_ctx, (size_t)e->model->kv.n_pages * KV_PAGE);
+    return learned->n_mats ? MIN(n, (size_t)learned->n_rows) : n;
+}
+
 static int check_prompt(const struct redline_job *job, struct redline_err *err)
 {
     int n_vocab = job->engine->model->h.n_vocab, n_ctx = job->engine->plan.n_ctx;
@@ -44,6 +52,9 @@ static int check_prompt(const struct redline_job *job, struct redline_err *err)
     if (kv_pages_of((int)job->n_prompt) > n_pages)
         return err_set(err, REDLINE_ARG, "the prompt has %zu tokens, the cache holds %d", job->n_prompt,
                        n_pages * KV_PAGE);
+    if (job->n_prompt > most_positions(job->engine))
+        return err_set(err, REDLINE_ARG, "the prompt has %zu tokens, the model has learned %zu positions", job->n_prompt,
+                       most_positions(job->engine));
     if (job->kind == REDLINE_SCORE && job->score_from >= job->n_prompt)
         return err_set(err, REDLINE_ARG, "scoring cannot begin at position %zu of %zu tokens", job->score_from,
                        job->n_prompt);
@@ -53,9 +64,7 @@ static int check_prompt(const struct redline_job *job, struct redline_err *err)
 /* The last token that is generated is never fed, so there may be one more than the context holds. */
 static void bound_generation(struct redline_job *job, int n_predict)
 {
-    const struct redline_engine *e = job->engine;
-    size_t n_kv = MIN((size_t)e->plan.n_ctx, (size_t)e->model->kv.n_pages * KV_PAGE);
-    size_t most = n_kv - job->n_prompt + 1;
+    size_t most = most_positions(job->engine) - job->n_prompt + 1;
     job->context_bound = n_predict < 0 || (size_t)n_predict > most;
     job->n_most = job->context_bound ? most : (size_t)n_predict;
 }
@@ -86,13 +95,17 @@ static int make_sampler(struct redline_job *job, const struct redline_sampling *
     return 0;
 }
 
-/* The file's pooling_type, where the request leaves it open; its numbers are those of enum redline_pooling. */
-static enum redline_pooling choose_pooling(const struct redline_job *job, enum redline_pooling asked)
+/* The file's pooling, where the request leaves it open. */
+static int choose_pooling(struct redline_job *job, enum redline_pooling asked, struct redline_err *err)
 {
     const struct redline_model *source = job->engine->source;
-    if (asked != REDLINE_POOL_DEFAULT) return asked;
-    if (source->h.pooling) return (enum redline_pooling)source->h.pooling;
-    return modelfile_encoder(source) ? REDLINE_POOL_MEAN : REDLINE_POOL_LAST;
+    if (asked == REDLINE_POOL_DEFAULT && source->h.pooling > REDLINE_POOL_LAST)
+        return err_set(err, REDLINE_SUPPORT, "the file's pooling_type is %d, a reranker's, which is not supported; vectors "
+                       "need another pooling to be asked for", source->h.pooling);
+    if (asked == REDLINE_POOL_DEFAULT) asked = modelfile_pooling(source);
+    if (asked == REDLINE_POOL_DEFAULT) asked = modelfile_encoder(source) ? REDLINE_POOL_MEAN : REDLINE_POOL_LAST;
+    job->pooling = asked;
+    return 0;
 }
 
 static size_t n_vectors(const struct redline_job *job)
@@ -102,8 +115,8 @@ static size_t n_vectors(const struct redline_job *job)
 
 static int make_pool(struct redline_job *job, const struct redline_request *r, struct redline_err *err)
 {
-    size_t width = (size_t)job->engine->model->h.width;
-    job->pooling = choose_pooling(job, r->pooling);
+    size_t width = (size_t)job->engine->model->h.embed_width;
+    TRY(choose_pooling(job, r->pooling, err));
     job->pool = mem_new(width, sizeof *job->pool);
     job->vector = mem_new(n_vectors(job) * width, sizeof *job->vector);
     return job->pool && job->vector ? 0 : err_memory(err, n_vectors(job) * width * sizeof(float), "an embedding");
@@ -251,7 +264,7 @@ static struct redline_event embedding_event(const struct redline_job *job, uint6
         .kind = REDLINE_EVENT_EMBEDDING,
         .job = job->serial,
         .time_ns = when,
-        .embedding = {job->vector, (size_t)job->engine->model->h.width, n_vectors(job), job->pooling}};
+        .embedding = {job->vector, (size_t)job->engine->model->h.embed_width, n_vectors(job), job->pooling}};
 }
 
 void job_embedded(struct redline_job *job, uint64_t now)

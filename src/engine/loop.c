@@ -253,7 +253,7 @@ static void share_outcomes(struct redline_engine *e)
     struct outcome_rows rows = {.logits = e->model->buffers.logits,
                                 .states = e->model->buffers.states,
                                 .n_vocab = e->model->h.n_vocab,
-                                .width = e->model->h.width,
+                                .width = e->model->h.embed_width,
                                 .candidates = e->candidates};
     int i = 0, n_running = e->n_running;
     for (int planned = 0; planned < n_running; planned++) {

@@ -101,7 +101,12 @@ int modelfile_runnable(const struct redline_model *model, struct redline_err *er
 
 bool modelfile_encoder(const struct redline_model *model)
 {
-    return model->h.arch && model->h.arch->encoder;
+    return model->h.encoder;
+}
+
+enum redline_pooling modelfile_pooling(const struct redline_model *model)
+{
+    return model->h.pooling <= REDLINE_POOL_LAST ? (enum redline_pooling)model->h.pooling : REDLINE_POOL_DEFAULT;
 }
 
 int redline_model_can(const struct redline_model *model, enum redline_kind kind, struct redline_err *err)

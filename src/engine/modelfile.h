@@ -31,4 +31,7 @@ int modelfile_runnable(const struct redline_model *model, struct redline_err *er
 /* Every token sees its whole sequence: it is fed in one step, makes vectors, and no logits. */
 bool modelfile_encoder(const struct redline_model *model);
 
+/* What pooling_type says; its numbers are those of the enum.  A reranker's is none of them: DEFAULT. */
+enum redline_pooling modelfile_pooling(const struct redline_model *model);
+
 #endif

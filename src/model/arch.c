@@ -116,6 +116,36 @@ static const struct arch table[] = {
      .keys = LATENT_KEYS, .experts_only = true},
     {.name = "minicpm3", .family = "MiniCPM 3", .rope = ROPE_HALVES, .norm = NORM_RMS,
      .keys = KEY_LATENT, .mup_scales = true},
+
+    /* Encoders.  BERT and RoBERTa (Devlin et al. 2018): norms after the sums; GELU by the error function, as
+     * their authors have it.  Nomic's and Jina's third have rotary embedding in place of positions, Jina's
+     * second ALiBi on both sides. */
+    {.name = "bert", .family = "BERT, RoBERTa", .norm = NORM_LAYER, .norms = NORMS_AFTER_SUM,
+     .biases = BIAS_NORM, .ffn = FFN_PLAIN, .act = ACT_GELU_ERF, .encoder = true, .positions = true,
+     .embed_norm = true},
+    {.name = "nomic-bert", .family = "Nomic Embed", .rope = ROPE_HALVES, .norm = NORM_LAYER,
+     .norms = NORMS_AFTER_SUM, .biases = BIAS_NORM, .no_biases = BIAS_FFN, .encoder = true, .embed_norm = true},
+    {.name = "nomic-bert-moe", .family = "Nomic Embed v2", .rope = ROPE_HALVES, .norm = NORM_LAYER,
+     .norms = NORMS_AFTER_SUM, .keys = KEY_MOE_EVERY, .biases = BIAS_NORM, .ffn = FFN_PLAIN,
+     .act = ACT_GELU_ERF, .encoder = true, .embed_norm = true},
+    {.name = "jina-bert-v2", .family = "Jina Embeddings v2", .norm = NORM_LAYER, .norms = NORMS_AFTER_SUM,
+     .biases = BIAS_NORM, .head_norm = HEADS_WHOLE_OPTIONAL, .ffn = FFN_FOUND, .act = ACT_GELU_ERF,
+     .encoder = true, .embed_norm = true, .alibi = true},
+    {.name = "jina-bert-v3", .family = "Jina Embeddings v3", .rope = ROPE_HALVES, .norm = NORM_LAYER,
+     .norms = NORMS_AFTER_SUM, .biases = BIAS_NORM, .ffn = FFN_PLAIN, .act = ACT_GELU_ERF, .encoder = true,
+     .embed_norm = true},
+    /* One layer that sees all, then two that see a window (Warner et al. 2024). */
+    {.name = "modern-bert", .family = "ModernBERT", .rope = ROPE_HALVES, .norm = NORM_LAYER,
+     .keys = KEY_WINDOW | KEY_ACTIVATION, .ffn = FFN_FUSED, .act = ACT_GELU_ERF, .encoder = true,
+     .embed_norm = true, .first_unnormed = true, .window = WINDOW_SYMMETRIC, .window_period = 3,
+     .window_late = true, .window_rope = WINDOW_ROPE_PLAIN, .window_base = 10000},
+    {.name = "eurobert", .family = "EuroBERT", .rope = ROPE_HALVES, .norm = NORM_RMS, .encoder = true},
+    {.name = "llama-embed", .family = "Llama Embed", .rope = ROPE_PAIRS, .norm = NORM_RMS, .encoder = true,
+     .renormalize = true},
+    {.name = "gemma-embedding", .family = "EmbeddingGemma", .rope = ROPE_HALVES, .norm = NORM_RMS,
+     .norms = NORMS_AROUND, .keys = KEY_WINDOW, .head_norm = HEADS_NORMED, .act = ACT_GELU, .encoder = true,
+     .embed_sqrt = true, .dense_out = true, .window = WINDOW_SYMMETRIC, .window_period = 6,
+     .window_always = true, .window_rope = WINDOW_ROPE_PLAIN, .window_base = 10000},
 };
 
 const struct arch *arch_find(struct str name)

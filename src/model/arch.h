@@ -36,6 +36,8 @@ enum arch_keys {
     KEY_LATENT = 1 << 20,        /* ranks and head sizes of latent attention */
     KEY_ROPE_OFF = 1 << 21,      /* rope.scaling.finetuned = false means: no rotary embedding */
     KEY_NEXTN = 1 << 22,         /* so many layers at the end predict further tokens; they are not run */
+    KEY_MOE_EVERY = 1 << 23,     /* every so many layers one with experts; without it, or 0: none */
+    KEY_ACTIVATION = 1 << 24,    /* of the feed-forward part */
 };
 
 enum arch_norms {
@@ -61,7 +63,12 @@ enum arch_parallel {
     PARALLEL_UNNORMED,  /* where the file has no norm for the feed-forward part */
 };
 
-enum arch_ffn { FFN_GATED, FFN_PLAIN, FFN_FUSED /* gate and up in one tensor */ };
+enum arch_ffn {
+    FFN_GATED,
+    FFN_PLAIN,
+    FFN_FUSED, /* gate and up in one tensor */
+    FFN_FOUND, /* any of the three, by the file's tensors */
+};
 
 enum arch_window_rope {
     WINDOW_ROPE_SAME,  /* windowed layers rotate like the others, but may have a base of their own */
@@ -97,6 +104,8 @@ struct arch {
     bool encoder;        /* every token sees the whole sequence; there are no logits */
     bool positions;      /* a table of learned positions is needed; elsewhere used where present */
     bool embed_norm;     /* rows of the embedding are normed */
+    bool first_unnormed; /* the first layer may be without a norm before attention */
+    bool dense_out;      /* two matrices behind the last norm, where the file has them */
     bool embed_sqrt;     /* and scaled by sqrt(D) */
     bool sinks;          /* of attention */
     bool alibi;          /* 8, without a key */
@@ -110,6 +119,7 @@ struct arch {
     enum window_kind window;
     int window_size;     /* without a key; 0: the key is needed where window_always */
     int window_period;   /* every so many layers the last is a full one, without a key */
+    bool window_late;    /* the first of them, not the last */
     bool window_always;  /* a file without the key has windows too */
     bool window_fixed;   /* a key that is not 0 does not change the size */
     int window_layers;   /* without a pattern, a model with another number of layers has none; 0: any number */

@@ -8,7 +8,7 @@ enum { OPS_PER_LAYER = 7 }; /* QKV ATTEND HEADS PROJECT, GLU MOE PROJECT */
 
 int decoder_n_ops(const struct hparams *h)
 {
-    return 3 + OPS_PER_LAYER * h->n_layers; /* with the embedding, the head and the states */
+    return 5 + OPS_PER_LAYER * h->n_layers; /* with the embedding, the head, the states and two behind those */
 }
 
 static struct op *append(struct step *s, enum op_kind kind, int layer)
@@ -55,6 +55,12 @@ static float temperature_of(const struct hparams *h, int layer)
     return apart && hparams_rotates(h, layer) ? 0 : h->temp_scale;
 }
 
+static struct vectors before_attention(const struct hparams *h, const struct layer_weights *w)
+{
+    bool second = w->attn_norm_2.weight && h->arch->norms != NORMS_AFTER_SUM;
+    return second ? w->attn_norm_2 : w->attn_norm;
+}
+
 static void write_qkv(struct model *m, int i)
 {
     static const enum head_norm_scope scopes[] = {
@@ -66,7 +72,7 @@ static void write_qkv(struct model *m, int i)
     const struct layer_weights *w = &m->weights.layers[i];
     append(&m->step, OP_QKV, i)->qkv =
         (struct op_qkv){.x = m->buffers.x,
-                        .norm = stream_norm(h, w->attn_norm_2.weight ? w->attn_norm_2 : w->attn_norm),
+                        .norm = stream_norm(h, before_attention(h, w)),
                         .wq = w->wq,
                         .wk = w->wk,
                         .wv = w->wv,
@@ -119,7 +125,7 @@ static const float *write_attend(struct model *m, int i)
                            .softcap = h->attn_softcap,
                            .alibi = h->alibi,
                            .sinks = m->weights.layers[i].sinks,
-                           .causal = !h->arch->encoder,
+                           .causal = !h->encoder,
                            .window = hparams_windowed(h, i) ? h->window : WINDOW_NONE,
                            .n_window = h->n_window,
                            .kv = m->kv.layers[i],
@@ -130,14 +136,18 @@ static const float *write_attend(struct model *m, int i)
     return m->buffers.values;
 }
 
-static void write_project(struct model *m, int i, const float *in, const struct linear *w, struct vectors post,
-                          struct vectors after)
+struct norms_after { /* of a projection's result, of the sum, and of that and the stream; {0}: none */
+    struct vectors post, after, again;
+};
+
+static void write_project(struct model *m, int i, const float *in, const struct linear *w, struct norms_after norms)
 {
     const struct hparams *h = &m->h;
     append(&m->step, OP_PROJECT, i)->project = (struct op_project){.in = in,
                                                                    .w = *w,
-                                                                   .post = norm_of(h, post),
-                                                                   .after = norm_of(h, after),
+                                                                   .post = norm_of(h, norms.post),
+                                                                   .after = norm_of(h, norms.after),
+                                                                   .again = norm_of(h, norms.again),
                                                                    .scale = h->residual_scale,
                                                                    .x = m->buffers.x};
 }
@@ -149,7 +159,7 @@ static void write_glu(struct model *m, int i, struct norm norm, const struct lin
                                                        .norm = norm,
                                                        .gate = *gate,
                                                        .up = *up,
-                                                       .act = m->h.arch->act,
+                                                       .act = m->h.act,
                                                        .share = share,
                                                        .divisors = m->weights.layers[i].act_scales,
                                                        .out = m->buffers.hidden};
@@ -172,7 +182,8 @@ static void write_moe(struct model *m, int i, struct norm norm)
                                                        .gate = w->gate,
                                                        .up = w->up,
                                                        .down = w->down,
-                                                       .act = h->arch->act,
+                                                       .act = h->act,
+                                                       .after = norm_of(h, w->layer_norm),
                                                        .scale = h->residual_scale,
                                                        .x = m->buffers.x};
 }
@@ -184,7 +195,7 @@ static void write_experts(struct model *m, int i, struct norm norm)
     bool shared = w->shared_up.w.n_mats > 0;
     if (shared) write_glu(m, i, norm, &w->shared_gate, &w->shared_up, w->shared_share);
     write_moe(m, i, norm);
-    if (shared) write_project(m, i, m->buffers.hidden, &w->shared_down, (struct vectors){0}, (struct vectors){0});
+    if (shared) write_project(m, i, m->buffers.hidden, &w->shared_down, (struct norms_after){0});
 }
 
 /* Whether attention and feed-forward part read the same stream. */
@@ -197,6 +208,13 @@ static bool is_parallel(const struct hparams *h, const struct layer_weights *w)
     case PARALLEL_UNNORMED: return !w->ffn_norm.weight;
     }
     return false;
+}
+
+static struct norms_after after_attention(const struct hparams *h, const struct layer_weights *w)
+{
+    struct norms_after norms = {w->attn_post, w->attn_out_norm, {0}};
+    if (h->arch->norms == NORMS_AFTER_SUM) norms.again = w->attn_norm_2;
+    return norms;
 }
 
 static void write_layer(struct model *m, int i)
@@ -212,11 +230,23 @@ static void write_layer(struct model *m, int i)
         write_qkv(m, i);
     const float *values = write_attend(m, i);
     if (parallel) write_glu(m, i, ffn_norm, &w->gate, &w->up, NULL);
-    write_project(m, i, values, &w->wo, w->attn_post, w->attn_out_norm);
+    write_project(m, i, values, &w->wo, after_attention(h, w));
     if (!parallel && experts) write_experts(m, i, ffn_norm);
     if (experts) return;
     if (!parallel) write_glu(m, i, ffn_norm, &w->gate, &w->up, NULL);
-    write_project(m, i, m->buffers.hidden, &w->down, w->ffn_post, w->layer_norm);
+    write_project(m, i, m->buffers.hidden, &w->down, (struct norms_after){w->ffn_post, w->layer_norm, {0}});
+}
+
+static void write_states(struct model *m, struct norm norm)
+{
+    const struct linear *dense = m->weights.dense;
+    append(&m->step, OP_STATES, -1)->states =
+        (struct op_states){.x = m->buffers.x, .width = m->h.width, .norm = norm, .out = m->buffers.states};
+    if (!dense[0].w.n_mats) return;
+    append(&m->step, OP_DENSE, -1)->dense =
+        (struct op_dense){.in = m->buffers.states, .w = dense[0], .out = m->buffers.hidden};
+    append(&m->step, OP_DENSE, -1)->dense =
+        (struct op_dense){.in = m->buffers.hidden, .w = dense[1], .out = m->buffers.states};
 }
 
 void decoder_write(struct model *m)
@@ -239,9 +269,5 @@ void decoder_write(struct model *m)
                                                                .scale = h->logit_scale,
                                                                .softcap = h->logit_softcap,
                                                                .logits = m->buffers.logits};
-    if (m->step.batch.n_states > 0)
-        append(&m->step, OP_STATES, -1)->states = (struct op_states){.x = m->buffers.x,
-                                                                     .width = h->width,
-                                                                     .norm = out_norm,
-                                                                     .out = m->buffers.states};
+    if (m->step.batch.n_states > 0) write_states(m, out_norm);
 }

@@ -33,6 +33,7 @@ static const struct int_key int_keys[] = {
     {"expert_shared_count", FIELD(shared_width), 0, 65536, false, KEY_SHARED_COUNT}, /* times a width, below */
     {"nextn_predict_layers", FIELD(n_layers_ahead), 0, HPARAMS_MAX_LAYERS, false, KEY_NEXTN},
     {"leading_dense_block_count", FIELD(n_dense_lead), 0, HPARAMS_MAX_LAYERS, false, KEY_DENSE_LEAD},
+    {"moe_every_n_layers", FIELD(moe_step), 0, 2, false, KEY_MOE_EVERY}, /* of every 2 the second */
     {"interleave_moe_layer_step", FIELD(moe_step), 0, HPARAMS_MAX_LAYERS, true, KEY_MOE_STEP},
     {"expert_group_count", FIELD(n_groups), 0, 65536, false, KEY_MOE_GATE},
     {"expert_group_used_count", FIELD(n_groups_used), 0, 65536, false, KEY_MOE_GATE},
@@ -147,7 +148,7 @@ static void read_pooling(struct hparams *h, const struct gguf *g)
     const struct gguf_value *v = gguf_find(g, full_key(key, sizeof key, h->arch, "pooling_type"));
     if (!v || v->type == GGUF_STRING || v->type == GGUF_ARRAY || v->type == GGUF_F32 || v->type == GGUF_F64) return;
     int64_t kind = gguf_int_at(v, 0);
-    if (kind >= 1 && kind <= 3) h->pooling = (int)kind;
+    if (kind >= 1 && kind <= 4) h->pooling = (int)kind;
 }
 
 /* Which layers have the window: a period (the last of every so many has none), or a flag for each. */
@@ -165,8 +166,9 @@ static int read_window_pattern(struct hparams *h, const struct gguf *g, struct r
         return 0;
     }
     TRY(gguf_get_u32(g, key, &period, err));
+    uint32_t full = h->arch->window_late ? 0 : period - 1; /* of a period */
     for (int i = 0; i < h->n_layers; i++)
-        if (period == 0 || (uint32_t)i % period + 1 < period) h->windowed[i / 64] |= UINT64_C(1) << (i % 64);
+        if (period == 0 || (uint32_t)i % period != full) h->windowed[i / 64] |= UINT64_C(1) << (i % 64);
     return 0;
 }
 
@@ -273,7 +275,7 @@ static void fill_expert_defaults(struct hparams *h)
     if (keys & KEY_SHARED_COUNT) h->shared_width *= h->expert_width;
     if (keys & KEY_MOE_STEP) h->shared_width = h->expert_width;
     if (h->arch->shared_gate && h->shared_width == 0) h->shared_width = h->ffn_width;
-    if (!(keys & KEY_MOE_STEP)) h->moe_step = 1;
+    if (!(keys & (KEY_MOE_STEP | KEY_MOE_EVERY))) h->moe_step = 1;
     if (h->n_experts == 0) h->shared_width = 0;
 }
 
@@ -369,6 +371,59 @@ static int check_numbers(const struct hparams *h, struct redline_err *err)
     return 0;
 }
 
+/* A family may be used as an encoder: attention.causal is false then. */
+static int read_encoder(struct hparams *h, const struct gguf *g, struct redline_err *err)
+{
+    char key[128];
+    bool causal = true;
+    TRY(gguf_get_bool(g, full_key(key, sizeof key, h->arch, "attention.causal"), &causal, err));
+    h->encoder = h->arch->encoder || !causal;
+    if (h->encoder && (h->window == WINDOW_SLIDING || h->window == WINDOW_CHUNKED))
+        return err_set(err, REDLINE_SUPPORT, "windows of a decoder, with attention that looks ahead");
+    return 0;
+}
+
+static int read_activation(struct hparams *h, const struct gguf *g, struct redline_err *err)
+{
+    static const struct {
+        struct str name;
+        enum activation act;
+    } known[] = {
+        {STR("gelu"), ACT_GELU_ERF},
+        {STR("silu"), ACT_SILU},
+    };
+    char key[128];
+    struct str name = {"", 0};
+    h->act = h->arch->act;
+    if (!(h->arch->keys & KEY_ACTIVATION)) return 0;
+    TRY(gguf_get_string(g, full_key(key, sizeof key, h->arch, "hidden_activation"), &name, err));
+    if (name.n == 0) return 0;
+    for (size_t i = 0; i < COUNT_OF(known); i++)
+        if (str_eq(name, known[i].name)) {
+            h->act = known[i].act;
+            return 0;
+        }
+    return err_set(err, REDLINE_SUPPORT, "'%s' is '%.*s', known are gelu and silu", key, STR_ARG(name));
+}
+
+/* Matrices behind the last norm have the widths that their tensors say. */
+static int read_dense(struct hparams *h, const struct gguf *g, struct redline_err *err)
+{
+    const struct gguf_tensor *second = gguf_find_tensor(g, STR("dense_2.weight"));
+    const struct gguf_tensor *third = gguf_find_tensor(g, STR("dense_3.weight"));
+    h->embed_width = h->width;
+    if (!h->arch->dense_out || (!second && !third)) return 0;
+    if (!second || !third)
+        return err_set(err, REDLINE_FORMAT, "there is no tensor 'dense_%d.weight'", second ? 3 : 2);
+    uint64_t inner = second->shape[1], outer = third->shape[1];
+    if (inner < 1 || outer < 1 || inner > LIMIT_WIDTH || outer > LIMIT_WIDTH)
+        return err_set(err, REDLINE_FORMAT, "embeddings of %llu numbers made of %llu, the limit is %d",
+                       (unsigned long long)outer, (unsigned long long)inner, LIMIT_WIDTH);
+    h->dense_width = (int)inner;
+    h->embed_width = (int)outer;
+    return 0;
+}
+
 /* The vocabulary has as many tokens as the embedding has rows. */
 static int read_vocab(struct hparams *h, const struct gguf *g, struct redline_err *err)
 {
@@ -426,6 +481,9 @@ int hparams_read(struct hparams *out, const struct gguf *g, struct redline_err *
     TRY(check_experts(&h, err));
     TRY(check_numbers(&h, err));
     TRY(read_vocab(&h, g, err));
+    TRY(read_encoder(&h, g, err));
+    TRY(read_activation(&h, g, err));
+    TRY(read_dense(&h, g, err));
     read_pooling(&h, g);
     *out = h;
     return 0;

@@ -20,13 +20,18 @@ struct hparams {
     int ffn_width;     /* F: feed_forward_length */
     int n_vocab;       /* V: rows of the token embedding */
     int n_ctx_train;   /* context_length */
+    bool encoder;      /* every token sees the whole sequence: by family, or attention.causal; no logits then */
+    enum activation act;
+    int embed_width;   /* numbers of an embedding: D, or rows of dense_3 */
+    int dense_width;   /* rows of dense_2, 0 without it */
     int n_experts;     /* E: expert_count, 0 for a dense model */
     int n_experts_used; /* expert_used_count */
     int expert_width;  /* F of one expert */
     int shared_width;  /* F of the shared expert, 0 without one */
     int n_dense_lead;  /* layers before the first with experts */
     int moe_step;      /* every so many layers one with experts; 1: all */
-    int pooling;       /* pooling_type: 1 mean, 2 first (CLS), 3 last; 0: the file says nothing */
+    int pooling;       /* pooling_type: 1 mean, 2 first (CLS), 3 last, 4 the score of a reranker; 0: the file says
+                          nothing */
     float norm_eps;    /* attention.layer_norm_rms_epsilon or layer_norm_epsilon */
 
     enum moe_gate gating;

@@ -8,7 +8,8 @@
 static int widest_ffn(const struct hparams *h)
 {
     bool dense = h->n_experts == 0 || h->n_dense_lead > 0 || h->moe_step != 1;
-    return MAX(MAX(dense ? h->ffn_width : 0, h->n_experts ? h->expert_width : 0), h->shared_width);
+    int ffn = MAX(MAX(dense ? h->ffn_width : 0, h->n_experts ? h->expert_width : 0), h->shared_width);
+    return MAX(ffn, h->dense_width); /* which lies in the same buffer */
 }
 
 static struct step_limits step_limits(const struct hparams *h, const struct model_params *p)
@@ -57,8 +58,8 @@ static size_t lay_out(struct model_buffers *b, char *p, const struct hparams *h,
         {&b->attended, heads * (size_t)kv.d_v},
         {&b->values, kv.shared ? heads * (size_t)h->d_v : 0},
         {&b->hidden, n_tokens * (size_t)widest_ffn(h)},
-        {&b->logits, h->arch->encoder ? 0 : (size_t)params->n_outputs * (size_t)h->n_vocab},
-        {&b->states, n_tokens * (size_t)h->width},
+        {&b->logits, h->encoder ? 0 : (size_t)params->n_outputs * (size_t)h->n_vocab},
+        {&b->states, n_tokens * (size_t)MAX(h->width, h->embed_width)},
     };
     size_t used = 0;
     for (size_t i = 0; i < COUNT_OF(block); i++) {

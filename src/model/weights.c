@@ -10,20 +10,21 @@
 enum dim {
     ONE, DIM_D, DIM_Q, DIM_K, DIM_V, DIM_QKV, DIM_O, DIM_H, DIM_QNORM, DIM_QNORMS, DIM_KNORM, DIM_KNORMS,
     DIM_F, DIM_F2, DIM_FE, DIM_FE2, DIM_FS, DIM_VOCAB, DIM_E, DIM_ROT, DIM_ANY,
-    DIM_QRANK, DIM_KVRANK, DIM_QLATENT, DIM_KVLATENT, DIM_KV_B, DIM_NOPE, DIM_VHEAD,
+    DIM_DENSE, DIM_EMBED, DIM_QRANK, DIM_KVRANK, DIM_QLATENT, DIM_KVLATENT, DIM_KV_B, DIM_NOPE, DIM_VHEAD,
 };
 
 enum form { MATRIX, TABLE, VECTOR, BIAS }; /* struct linear or weight; one read by rows; const float *; bias of a
                                               struct linear */
 
 enum need { /* when a tensor is looked for; those marked MAYBE are used where the file has them */
-    ALWAYS, MAYBE,
+    ALWAYS, MAYBE, HEAD, DENSE_OUT,
     POSITIONS,                      /* MAYBE, but for families that need them */
     EMBED_NORM, NORM_BEFORE, NORM_FFN /* MAYBE where parallel parts can share one */, NORM_LATE, NORM_AFTER,
     NORM_AFTER_SUM, NORM_OUT, NORM_HEADS /* MAYBE where the family says so */,
     QKV_FUSED, QKV_SPLIT, SINKS,
     LATENT, LATENT_Q, LATENT_NO_Q, ABSORBED, EXPANDED,
-    DENSE, DENSE_GATED, DENSE_FUSED, DENSE_DOWN, DENSE_MAYBE, EXPERTS, EXPERTS_FUSED, EXPERTS_SPLIT, EXPERTS_MAYBE, SHARED, SHARED_GATE,
+    DENSE, DENSE_GATED, DENSE_FUSED, DENSE_DOWN, DENSE_MAYBE, EXPERTS, EXPERTS_FUSED, EXPERTS_SPLIT,
+    EXPERTS_GATED, EXPERTS_MAYBE, SHARED, SHARED_GATE,
 };
 
 struct binding {
@@ -79,6 +80,7 @@ static const struct binding layer_table[] = {
     {"ffn_gate.weight", MATRIX, LAYER(gate), DIM_D, DIM_F, ONE, DENSE_GATED, 0},
     {"ffn_gate.bias", BIAS, LAYER(gate), DIM_F, ONE, ONE, DENSE_GATED, BIAS_FFN},
     {"ffn_up.weight", MATRIX, LAYER(gate_up), DIM_D, DIM_F2, ONE, DENSE_FUSED, 0},
+    {"ffn_up.bias", BIAS, LAYER(gate_up), DIM_F2, ONE, ONE, DENSE_FUSED, BIAS_FFN},
     {"ffn_up.weight", MATRIX, LAYER(up), DIM_D, DIM_F, ONE, DENSE, 0},
     {"ffn_up.bias", BIAS, LAYER(up), DIM_F, ONE, ONE, DENSE, BIAS_FFN},
     {"ffn_down.weight", MATRIX, LAYER(down), DIM_F, DIM_D, ONE, DENSE_DOWN, 0},
@@ -89,8 +91,8 @@ static const struct binding layer_table[] = {
     {"ffn_gate_inp.bias", BIAS, LAYER(router), DIM_E, ONE, ONE, EXPERTS, BIAS_EXPERTS},
     {"exp_probs_b.bias", VECTOR, LAYER(choice_bias), DIM_E, ONE, ONE, EXPERTS_MAYBE, 0},
     {"ffn_gate_up_exps.weight", MATRIX, LAYER(gate_up), DIM_D, DIM_FE2, DIM_E, EXPERTS_FUSED, 0},
-    {"ffn_gate_exps.weight", MATRIX, LAYER(gate), DIM_D, DIM_FE, DIM_E, EXPERTS_SPLIT, 0},
-    {"ffn_gate_exps.bias", BIAS, LAYER(gate), DIM_FE, DIM_E, ONE, EXPERTS_SPLIT, BIAS_EXPERTS},
+    {"ffn_gate_exps.weight", MATRIX, LAYER(gate), DIM_D, DIM_FE, DIM_E, EXPERTS_GATED, 0},
+    {"ffn_gate_exps.bias", BIAS, LAYER(gate), DIM_FE, DIM_E, ONE, EXPERTS_GATED, BIAS_EXPERTS},
     {"ffn_up_exps.weight", MATRIX, LAYER(up), DIM_D, DIM_FE, DIM_E, EXPERTS_SPLIT, 0},
     {"ffn_up_exps.bias", BIAS, LAYER(up), DIM_FE, DIM_E, ONE, EXPERTS_SPLIT, BIAS_EXPERTS},
     {"ffn_down_exps.weight", MATRIX, LAYER(down), DIM_FE, DIM_D, DIM_E, EXPERTS, 0},
@@ -110,8 +112,10 @@ static const struct binding model_table[] = {
     {"token_embd_norm.bias", VECTOR, MODEL(embed_norm.bias), DIM_D, ONE, ONE, EMBED_NORM, BIAS_NORM},
     {"output_norm.weight", VECTOR, MODEL(out_norm.weight), DIM_D, ONE, ONE, NORM_OUT, 0},
     {"output_norm.bias", VECTOR, MODEL(out_norm.bias), DIM_D, ONE, ONE, NORM_OUT, BIAS_NORM},
-    {"output.weight", MATRIX, MODEL(head), DIM_D, DIM_VOCAB, ONE, MAYBE, 0},
-    {"output.bias", BIAS, MODEL(head), DIM_VOCAB, ONE, ONE, ALWAYS, BIAS_HEAD},
+    {"output.weight", MATRIX, MODEL(head), DIM_D, DIM_VOCAB, ONE, HEAD, 0},
+    {"output.bias", BIAS, MODEL(head), DIM_VOCAB, ONE, ONE, HEAD, BIAS_HEAD},
+    {"dense_2.weight", MATRIX, MODEL(dense[0]), DIM_D, DIM_DENSE, ONE, DENSE_OUT, 0},
+    {"dense_3.weight", MATRIX, MODEL(dense[1]), DIM_DENSE, DIM_EMBED, ONE, DENSE_OUT, 0},
     {"rope_freqs.weight", VECTOR, MODEL(rope_factors), DIM_ROT, ONE, ONE, MAYBE, 0},
     {"rope_factors_long.weight", VECTOR, MODEL(rope_long), DIM_ROT, ONE, ONE, MAYBE, 0},
     {"rope_factors_short.weight", VECTOR, MODEL(rope_short), DIM_ROT, ONE, ONE, MAYBE, 0},
@@ -154,6 +158,8 @@ static uint64_t dim_of(const struct hparams *h, enum dim d)
     case DIM_VOCAB: return (uint64_t)h->n_vocab;
     case DIM_E: return (uint64_t)h->n_experts;
     case DIM_ROT: return (uint64_t)h->n_rot / 2;
+    case DIM_DENSE: return (uint64_t)h->dense_width;
+    case DIM_EMBED: return (uint64_t)h->embed_width;
     case DIM_QRANK: return (uint64_t)h->q_rank;
     case DIM_KVRANK: return (uint64_t)h->kv_rank;
     case DIM_KVLATENT: return (uint64_t)h->kv_rank + (uint64_t)h->n_rot;
@@ -169,6 +175,18 @@ static bool has_tensor(const struct binder *bind, int layer, const char *name)
     char full[96];
     snprintf(full, sizeof full, "blk.%d.%s", layer, name);
     return gguf_find_tensor(bind->g, str_of(full)) != NULL;
+}
+
+/* The form of a layer's feed-forward part. */
+static enum arch_ffn ffn_of(const struct binder *bind, int layer)
+{
+    const struct hparams *h = bind->h;
+    char name[96];
+    if (h->arch->ffn != FFN_FOUND) return h->arch->ffn;
+    if (has_tensor(bind, layer, "ffn_gate.weight")) return FFN_GATED;
+    snprintf(name, sizeof name, "blk.%d.ffn_up.weight", layer);
+    const struct gguf_tensor *up = gguf_find_tensor(bind->g, str_of(name));
+    return up && up->shape[1] == 2 * (uint64_t)h->ffn_width ? FFN_FUSED : FFN_PLAIN;
 }
 
 enum wanted { NO, YES, IF_PRESENT };
@@ -203,9 +221,12 @@ static enum wanted wants(const struct binder *bind, enum need need, int layer)
     bool latent = h->kv_rank > 0, experts = layer >= 0 && hparams_has_experts(h, layer);
     bool fused = layer >= 0 && need >= QKV_FUSED &&
                  has_tensor(bind, layer, need < SINKS ? "attn_qkv.weight" : "ffn_gate_up_exps.weight");
+    enum arch_ffn ffn = layer >= 0 ? ffn_of(bind, layer) : h->arch->ffn;
     switch (need) {
     case ALWAYS: return YES;
     case MAYBE: return IF_PRESENT;
+    case HEAD: return h->encoder ? NO : IF_PRESENT;
+    case DENSE_OUT: return h->dense_width > 0 ? YES : NO;
     case QKV_FUSED: return !latent && fused ? YES : NO;
     case QKV_SPLIT: return !latent && !fused ? YES : NO;
     case SINKS: return h->arch->sinks ? YES : NO;
@@ -214,14 +235,16 @@ static enum wanted wants(const struct binder *bind, enum need need, int layer)
     case LATENT_NO_Q: return latent && h->q_rank == 0 ? YES : NO;
     case ABSORBED: return latent && h->absorbed ? YES : NO;
     case EXPANDED: return latent && !h->absorbed ? YES : NO;
-    case DENSE: return !experts && h->arch->ffn != FFN_FUSED ? YES : NO;
-    case DENSE_GATED: return !experts && h->arch->ffn == FFN_GATED ? YES : NO;
-    case DENSE_FUSED: return !experts && h->arch->ffn == FFN_FUSED ? YES : NO;
+    case DENSE: return !experts && ffn != FFN_FUSED ? YES : NO;
+    case DENSE_GATED: return !experts && ffn == FFN_GATED ? YES : NO;
+    case DENSE_FUSED: return !experts && ffn == FFN_FUSED ? YES : NO;
     case DENSE_DOWN: return !experts ? YES : NO;
     case DENSE_MAYBE: return !experts ? IF_PRESENT : NO;
     case EXPERTS: return experts ? YES : NO;
     case EXPERTS_FUSED: return experts && fused ? YES : NO;
     case EXPERTS_SPLIT: return experts && !fused ? YES : NO;
+    case EXPERTS_GATED: return experts && !fused && h->arch->ffn != FFN_PLAIN ? YES : NO;
+    case NORM_BEFORE: return h->arch->first_unnormed && layer == 0 ? IF_PRESENT : wants_norm(h, need);
     case EXPERTS_MAYBE: return experts ? IF_PRESENT : NO;
     case SHARED: return experts && h->shared_width > 0 ? YES : NO;
     case SHARED_GATE: return experts && h->arch->shared_gate ? YES : NO;
@@ -355,7 +378,7 @@ static void count_token(struct weights *w, const struct hparams *h)
 static int bind_head(const struct binder *bind)
 {
     struct weights *w = bind->out;
-    if (bind->h->arch->encoder || w->head.w.n_mats > 0) return 0;
+    if (bind->h->encoder || w->head.w.n_mats > 0) return 0;
     w->head.w = w->embed; /* the embedding is the head too */
     return bind->b ? bind->b->ops->place(bind->b, &w->head.w, true, STR("token_embd.weight"), bind->err) : 0;
 }

@@ -12,7 +12,7 @@ struct vectors { /* weight and bias of a norm; NULL: the file has none */
 struct layer_weights {
     struct vectors attn_norm;    /* [D] */
     struct vectors attn_norm_2;  /* [D]: where present it is the one before attention, attn_norm that
-                                    before the feed-forward part */
+                                    before the feed-forward part; in an encoder a second one after the sum */
     struct vectors attn_post;    /* [D] */
     struct vectors attn_out_norm; /* [D] after the sum */
     struct linear wqkv;          /* the next three in one tensor; they are views of it then */
@@ -50,7 +50,8 @@ struct weights {
     const float *rope_factors;   /* [n_rot / 2] divisors of the rotary frequencies, or NULL */
     const float *rope_long, *rope_short; /* the same for contexts beyond the original one, and within */
     struct vectors out_norm;     /* [D] */
-    struct linear head;          /* [V, D]; the embedding itself where the file has none */
+    struct linear head;          /* [V, D]; the embedding itself where the file has none; absent in an encoder */
+    struct linear dense[2];      /* of embeddings, behind the last norm; or absent */
     struct layer_weights *layers; /* [L], owned */
     uint64_t bytes;              /* of all tensors that are used, once each */
     uint64_t token_bytes;        /* read for one token: the above less the embedding (unless it is the

@@ -170,6 +170,7 @@ static void run_op(const struct cpu_member *m, const struct op *op)
     case OP_MOE: cpu_op_moe(m, &op->moe); break;
     case OP_HEAD: cpu_op_head(m, &op->head); break;
     case OP_STATES: cpu_op_states(m, &op->states); break;
+    case OP_DENSE: cpu_op_dense(m, &op->dense); break;
     case OP_COUNT: break;
     }
 }

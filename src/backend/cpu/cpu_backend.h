@@ -122,6 +122,7 @@ void cpu_op_glu(const struct cpu_member *m, const struct op_glu *op);
 void cpu_op_moe(const struct cpu_member *m, const struct op_moe *op);
 void cpu_op_head(const struct cpu_member *m, const struct op_head *op);
 void cpu_op_states(const struct cpu_member *m, const struct op_states *op);
+void cpu_op_dense(const struct cpu_member *m, const struct op_dense *op);
 
 /* Floats of scratch that cpu_op_attend needs per member, and for shared partial results. */
 size_t cpu_attn_member_floats(const struct step_limits *l);

@@ -151,6 +151,8 @@ static struct cpu_rows expert_rows(const struct cpu_rows *all, const struct cpu_
 static void experts_up(const struct cpu_member *m, const struct op_moe *op, const struct cpu_rows *x)
 {
     const struct cpu_scratch *s = &m->b->scratch;
+    bool gated = op->gate.w.n_mats > 0;
+    float *up = gated ? s->up : s->hidden;
     int width = op->up.w.n_rows, chunk = cpu_chunk(m, width, 16), n_chunks = CEIL_DIV(width, chunk);
     for (int64_t next; (next = team_next(m->team)) < (int64_t)op->router.w.n_rows * n_chunks;) {
         int expert = (int)(next / n_chunks), first = (int)(next % n_chunks) * chunk;
@@ -158,11 +160,12 @@ static void experts_up(const struct cpu_member *m, const struct op_moe *op, cons
         struct cpu_rows rows = expert_rows(x, s, expert);
         if (rows.n_tokens == 0) continue;
         size_t offset = (size_t)s->expert_first[expert] * (size_t)width;
-        cpu_mm(m, &op->gate, expert, &rows, first, last, s->hidden + offset, (size_t)width);
-        cpu_mm(m, &op->up, expert, &rows, first, last, s->up + offset, (size_t)width);
+        if (gated) cpu_mm(m, &op->gate, expert, &rows, first, last, s->hidden + offset, (size_t)width);
+        cpu_mm(m, &op->up, expert, &rows, first, last, up + offset, (size_t)width);
         for (int i = 0; i < rows.n_tokens; i++) {
             size_t at = offset + (size_t)i * (size_t)width + (size_t)first;
-            m->kern->act[cpu_act(op->act)](s->hidden + at, s->hidden + at, s->up + at, (size_t)(last - first));
+            float *hidden = s->hidden + at;
+            m->kern->act[cpu_act(op->act)](hidden, hidden, gated ? up + at : NULL, (size_t)(last - first));
         }
     }
     team_barrier(m->team, m->id);
@@ -218,8 +221,10 @@ void cpu_op_moe(const struct cpu_member *m, const struct op_moe *op)
 
     int64_t first, last;
     team_range(m->team, m->id, n_tokens, 1, &first, &last);
-    for (int64_t t = first; t < last; t++)
+    for (int64_t t = first; t < last; t++) {
         for (int64_t i = t * n_used; i < (t + 1) * n_used; i++)
             m->kern->axpy(op->x + t * width, op->share_input ? op->scale : op->scale * s->share[i],
                           s->rows + (size_t)s->slot_of[i] * (size_t)width, (size_t)width);
+        cpu_norm_row(m->kern, &op->after, op->x + t * width, op->x + t * width, (size_t)width);
+    }
 }

@@ -45,6 +45,16 @@ void cpu_op_embed(const struct cpu_member *m, const struct op_embed *op)
     }
 }
 
+/* One row where the normed sum is summed with x and normed again. */
+static void add_twice(const struct cpu_member *m, const struct op_project *op, float *x, float *y, size_t width)
+{
+    m->kern->scale(y, op->scale, width);
+    m->kern->add(y, x, width);
+    cpu_norm_row(m->kern, &op->after, y, y, width);
+    m->kern->add(y, x, width);
+    cpu_norm_row(m->kern, &op->again, x, y, width);
+}
+
 /* Sums that wait for whole rows of the product. */
 static void add_normed(const struct cpu_member *m, const struct op_project *op, float *out)
 {
@@ -55,6 +65,10 @@ static void add_normed(const struct cpu_member *m, const struct op_project *op, 
     for (int64_t t = first; t < last; t++) {
         float *x = op->x + (size_t)t * width, *y = out + (size_t)t * width;
         cpu_norm_row(m->kern, &op->post, y, y, width);
+        if (op->again.kind != NORM_NONE) {
+            add_twice(m, op, x, y, width);
+            continue;
+        }
         m->kern->axpy(x, op->scale, y, width);
         cpu_norm_row(m->kern, &op->after, x, x, width);
     }
@@ -140,4 +154,16 @@ void cpu_op_states(const struct cpu_member *m, const struct op_states *op)
     for (int64_t i = first; i < last; i++)
         cpu_norm_row(m->kern, &op->norm, op->out + (size_t)i * width,
                      op->x + (size_t)m->batch->states[i] * width, width);
+}
+
+void cpu_op_dense(const struct cpu_member *m, const struct op_dense *op)
+{
+    const struct weight *w = &op->w.w;
+    struct cpu_source from = {op->in, NULL, (size_t)w->n_cols, m->batch->n_states, w->n_cols};
+    struct cpu_rows in = cpu_prepare(m, &from, NULL, cpu_wants_q8(m->b, w));
+    int chunk = cpu_chunk(m, w->n_rows, 16);
+    for (int64_t next; (next = team_next(m->team)) * chunk < w->n_rows;) {
+        int first = (int)next * chunk;
+        cpu_mm(m, &op->w, 0, &in, first, MIN(first + chunk, w->n_rows), op->out, (size_t)w->n_rows);
+    }
 }

@@ -56,7 +56,7 @@ static int open_model(struct bench_command *b, const char *path, struct redline_
     redline_model_close(&b->model);
     TRY(redline_model_open(&b->model, path, err));
     b->model_path = path;
-    return 0;
+    return redline_model_can(b->model, REDLINE_GENERATE, err);
 }
 
 /* What the machine can do with the threads of this test; the arithmetic is that of most of the weights. */

@@ -44,7 +44,7 @@ check "too many values" 2 "more than 256 values" "$redline" bench -p 1-1000
 check "out of range" 2 "numbers from 0 to 512" "$redline" bench -t 513
 check "no pair" 2 "is not P,N" "$redline" bench -pg 8
 check "empty pair" 2 "is not P,N" "$redline" bench -pg 0,8
-check "unknown type" 2 "known are f16|f32" "$redline" bench -ctk f16,q4_0
+check "unknown type" 2 "known are f32|f16|bf16|q8_0|q4_0" "$redline" bench -ctk f16,q5_1
 check "unknown format" 2 "xml" "$redline" bench -o xml
 check "two ways to a model" 2 "with -m and without" "$redline" bench a.gguf -m b.gguf
 check "no such model" 3 "no/such/file" "$redline" bench no/such/file.gguf

@@ -100,7 +100,7 @@ yaml "out of range" ".*:1: llm.primary.n_threads 513: it must lie between 0 and 
 yaml "nan" ".*:1: llm.primary.sampling.top_p nan: it must lie between 0 and 1" 'llm: {primary: {sampling: {top_p: nan}}}'
 yaml "seed" ".*:1: llm.primary.sampling.seed '-1': a whole number .* is expected" 'llm: {primary: {sampling: {seed: -1}}}'
 yaml "no boolean" ".*:1: llm.primary.exact 'maybe': true or false is expected" 'llm: {primary: {exact: maybe}}'
-yaml "no choice" ".*:1: llm.primary.type_k cannot be 'q9', known are f16 and f32" 'llm: {primary: {type_k: q9}}'
+yaml "no choice" ".*:1: llm.primary.type_k cannot be 'q9', known are f32, f16, bf16, q8_0 and q4_0" 'llm: {primary: {type_k: q9}}'
 yaml "no value" ".*:1: llm.primary.n_threads has no value" 'llm: {primary: {n_threads: }}'
 yaml "null" ".*:1: llm.primary.model has no value" 'llm: {primary: {model: null}}'
 yaml "a list" ".*:1: llm.primary.n_threads: one value is expected, not a list" 'llm: {primary: {n_threads: [1, 2]}}'

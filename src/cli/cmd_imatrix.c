@@ -19,7 +19,7 @@ struct collecting {
     /* options */
     const char *model_path, *text_path, *out_path;
     int n_chunk, most_chunks, n_threads, n_ubatch;
-    bool parse_special, quiet;
+    bool special, quiet;
 
     struct redline_model *model;
     struct redline_engine *engine;
@@ -52,7 +52,7 @@ static const char *text_name(const struct collecting *c)
 
 static int read_text(struct collecting *c, struct redline_err *err)
 {
-    unsigned flags = c->parse_special ? REDLINE_PARSE_SPECIAL : 0;
+    unsigned flags = c->special ? REDLINE_PARSE_SPECIAL : 0;
     TRY(file_read(&c->text, c->text_path, err));
     TRY(redline_tokenize(c->model, c->text.p, c->text.n, flags | REDLINE_ADD_SPECIAL, &c->ids, &c->n_ids, err));
     if (c->n_ids < (size_t)c->n_chunk)
@@ -138,7 +138,7 @@ int cmd_imatrix(int argc, char **argv)
         {"-c, --ctx-size", "N", OPT_INT, &c.n_chunk, 2, 1 << 20,
          "tokens of a chunk, which knows nothing of the others (512)"},
         {"--chunks", "N", OPT_INT, &c.most_chunks, 0, 1 << 30, "most chunks to read; 0: all (0)"},
-        {"--parse-special", NULL, OPT_FLAG, &c.parse_special, 0, 0,
+        {"--special", NULL, OPT_FLAG, &c.special, 0, 0,
          "special tokens written in the text become those tokens"},
         settings_opt(&set, SETTING_N_THREADS, &c.n_threads),
         settings_opt(&set, SETTING_N_UBATCH, &c.n_ubatch),

@@ -159,3 +159,23 @@ const struct arch *arch_at(int i)
 {
     return i >= 0 && i < (int)COUNT_OF(table) ? &table[i] : NULL;
 }
+
+const char *arch_refusal(struct str name)
+{
+    static const char recurrent[] = "has recurrent layers, which are not supported";
+    static const char pair[] = "is an encoder with a decoder behind it, which is not supported";
+    static const struct {
+        const char *name, *reason;
+    } known[] = {
+        {"mamba", recurrent},        {"mamba2", recurrent},         {"jamba", recurrent},
+        {"falcon-h1", recurrent},    {"rwkv6", recurrent},          {"rwkv7", recurrent},
+        {"rwkv6qwen2", recurrent},   {"arwkv7", recurrent},         {"granitehybrid", recurrent},
+        {"nemotron_h", recurrent},   {"nemotron_h_moe", recurrent}, {"plamo2", recurrent},
+        {"qwen3next", recurrent},    {"qwen35", recurrent},         {"qwen35moe", recurrent},
+        {"kimi-linear", recurrent},  {"lfm2", recurrent},           {"lfm2moe", recurrent},
+        {"minimax-01", recurrent},   {"t5", pair},
+    };
+    for (size_t i = 0; i < COUNT_OF(known); i++)
+        if (str_eq(name, str_of(known[i].name))) return known[i].reason;
+    return NULL;
+}

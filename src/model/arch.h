@@ -139,6 +139,9 @@ struct arch {
 /* NULL when there is no such row. */
 const struct arch *arch_find(struct str name);
 
+/* Why a known name has no row, as the end of a sentence that begins with it; NULL for other names. */
+const char *arch_refusal(struct str name);
+
 /* Row i of the table, NULL past the end. */
 const struct arch *arch_at(int i);
 

@@ -463,9 +463,10 @@ int hparams_read(struct hparams *out, const struct gguf *g, struct redline_err *
     if (name.n == 0)
         return err_set(err, REDLINE_FORMAT, "the metadata has no 'general.architecture'");
     h.arch = arch_find(name);
+    const char *refusal = arch_refusal(name);
     if (!h.arch)
-        return err_set(err, REDLINE_SUPPORT, "the architecture '%.*s' is not supported",
-                       STR_ARG(name));
+        return err_set(err, REDLINE_SUPPORT, "the architecture '%.*s' %s", STR_ARG(name),
+                       refusal ? refusal : "is not supported");
     h.attn_softcap = h.arch->attn_softcap;
     h.logit_softcap = h.arch->logit_softcap;
     TRY(read_keys(&h, g, err));

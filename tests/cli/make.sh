@@ -55,8 +55,8 @@ rm -f -- *
 check "imatrix --help" 0 "-o OUT.gguf" "$redline" imatrix --help
 head -c 8000 "$heldout" >text
 check "imatrix" 0 "one.gguf: 29 entries from 9 chunks of 200 tokens" \
-    "$redline" imatrix "$demo" -f text -o one.gguf -c 200 --parse-special -t 1
-check "two threads, quiet" 0 "" "$redline" imatrix "$demo" -f text -o two.gguf -c 200 --parse-special -t 2 -ub 33 -q
+    "$redline" imatrix "$demo" -f text -o one.gguf -c 200 --special -t 1
+check "two threads, quiet" 0 "" "$redline" imatrix "$demo" -f text -o two.gguf -c 200 --special -t 2 -ub 33 -q
 same "quiet is quiet" "$tmp/err" /dev/null
 same "two threads" one.gguf two.gguf
 check "its text" 0 'imatrix.datasets string[1] ["text"]' sh -c "'$redline' inspect one.gguf | tr -s ' '"

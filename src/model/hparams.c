@@ -180,11 +180,11 @@ static int read_window(struct hparams *h, const struct gguf *g, struct redline_e
     if (arch->window == WINDOW_NONE) return 0;
     if (arch->window_layers && arch->window_layers != h->n_layers && !patterned) return 0;
     full_key(key, sizeof key, arch, "attention.sliding_window");
-    bool present = gguf_find(g, key) != NULL;
-    uint32_t n = (uint32_t)arch->window_size;
+    bool off = arch->window_fixed && gguf_find(g, key); /* by 0; elsewhere 0 is as good as no key */
+    uint32_t n = 0;
     TRY(gguf_get_u32(g, key, &n, err));
-    if (!present && arch->window_always && n == 0)
-        return err_set(err, REDLINE_FORMAT, "the metadata has no '%s'", key);
+    if (n == 0 && !off) n = (uint32_t)arch->window_size;
+    if (n == 0 && arch->window_always && !off) return err_set(err, REDLINE_FORMAT, "the metadata has no '%s'", key);
     if (n == 0) return 0;
     if (n > LIMIT_CTX) n = LIMIT_CTX;
     h->window = arch->window;
@@ -249,6 +249,10 @@ static void fill_defaults(struct hparams *h)
     if (h->rope_attn_factor == 0) h->rope_attn_factor = 1;
     if (h->rope_original_ctx == 0) h->rope_original_ctx = h->n_ctx_train;
     if (h->yarn_ext_factor < 0) h->yarn_ext_factor = 1;
+    if (h->yarn_beta_fast == 0) h->yarn_beta_fast = 32;
+    if (h->yarn_beta_slow == 0) h->yarn_beta_slow = 1;
+    if (h->attn_softcap == 0) h->attn_softcap = arch->attn_softcap;
+    if (h->logit_softcap == 0) h->logit_softcap = arch->logit_softcap;
     if (h->share_scale == 0) h->share_scale = 1;
     if (h->embed_scale == 0) h->embed_scale = arch->embed_sqrt ? sqrtf((float)h->width) : arch->mup_scales ? 12 : 1;
     if (h->residual_scale == 0) h->residual_scale = arch->mup_scales ? 1.4f / sqrtf((float)h->n_layers) : 1;
@@ -286,7 +290,7 @@ static void fill_temperature(struct hparams *h)
         h->temp_scale = 0.1f;
         h->temp_offset = 1;
         h->temp_length = h->n_window;
-    } else if (h->temp_scale != 0 && h->temp_length == 0) {
+    } else if (h->temp_scale != 0 && h->temp_length == 0 && !(h->arch->keys & KEY_LATENT)) {
         h->temp_length = h->rope_original_ctx;
     }
 }
@@ -457,7 +461,7 @@ static int read_keys(struct hparams *h, const struct gguf *g, struct redline_err
 
 int hparams_read(struct hparams *out, const struct gguf *g, struct redline_err *err)
 {
-    struct hparams h = {.yarn_ext_factor = 1, .yarn_beta_fast = 32, .yarn_beta_slow = 1, .parallel = true};
+    struct hparams h = {.yarn_ext_factor = 1, .parallel = true};
     struct str name = {"", 0};
     TRY(gguf_get_string(g, "general.architecture", &name, err));
     if (name.n == 0)
@@ -467,8 +471,6 @@ int hparams_read(struct hparams *out, const struct gguf *g, struct redline_err *
     if (!h.arch)
         return err_set(err, REDLINE_SUPPORT, "the architecture '%.*s' %s", STR_ARG(name),
                        refusal ? refusal : "is not supported");
-    h.attn_softcap = h.arch->attn_softcap;
-    h.logit_softcap = h.arch->logit_softcap;
     TRY(read_keys(&h, g, err));
     fill_defaults(&h);
     fill_expert_defaults(&h);

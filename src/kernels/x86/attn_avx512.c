@@ -272,35 +272,7 @@ INLINE bool use_panel(int n_q, int d, struct reader r)
     return n_q >= PANEL_QUERIES && d <= PANEL_WIDTH && r.block != block_f32;
 }
 
-INLINE void dot_any(float *s, const float *q, size_t q_stride, int n_q, const char *k, size_t kv_stride,
-                    int n_kv, int d, struct reader r)
-{
-    _Alignas(64) float panel[PANEL_ROWS * PANEL_WIDTH];
-    if (!use_panel(n_q, d, r)) {
-        kv_dot(s, (size_t)n_kv, q, q_stride, n_q, k, kv_stride, n_kv, d, r);
-        return;
-    }
-    for (int j = 0; j < n_kv; j += PANEL_ROWS) {
-        int n = MIN(PANEL_ROWS, n_kv - j);
-        fill_panel(panel, k + (size_t)j * kv_stride, kv_stride, n, d, r);
-        dot_panel(s + j, (size_t)n_kv, q, q_stride, n_q, panel, n, d);
-    }
-}
-
-INLINE void sum_any(float *o, size_t o_stride, const float *p, int n_q, const char *v, size_t kv_stride,
-                    int n_kv, int d, struct reader r)
-{
-    _Alignas(64) float panel[PANEL_ROWS * PANEL_WIDTH];
-    if (!use_panel(n_q, d, r)) {
-        kv_sum(o, o_stride, p, (size_t)n_kv, n_q, v, kv_stride, n_kv, d, r);
-        return;
-    }
-    for (int j = 0; j < n_kv; j += PANEL_ROWS) {
-        int n = MIN(PANEL_ROWS, n_kv - j);
-        fill_panel(panel, v + (size_t)j * kv_stride, kv_stride, n, d, r);
-        sum_panel(o, o_stride, p + j, (size_t)n_kv, n_q, panel, n, d);
-    }
-}
+#include "attn_panel.h"
 
 /* ---- slots ---------------------------------------------------------------------------------- */
 

@@ -210,6 +210,7 @@ enum moe_gate {
     MOE_SIGMOID,        /* ... the sigmoid of each */
     MOE_SOFTMAX_CHOSEN, /* ... the softmax of the chosen scores */
 };
+enum { MOE_MOST_GROUPS = 64 };
 
 /* x = after(x + scale * sum over the chosen experts of share * down(act(gate(n)) * up(n))), n = norm x; without
  * gate, down(act(up(n))). */

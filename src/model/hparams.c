@@ -30,13 +30,13 @@ static const struct int_key int_keys[] = {
     {"expert_used_count", FIELD(n_experts_used), 0, 65536, false, 0},
     {"expert_feed_forward_length", FIELD(expert_width), 0, LIMIT_WIDTH, false, KEY_EXPERT_WIDTH},
     {"expert_shared_feed_forward_length", FIELD(shared_width), 0, LIMIT_WIDTH, false, KEY_SHARED_WIDTH},
-    {"expert_shared_count", FIELD(shared_width), 0, 65536, false, KEY_SHARED_COUNT}, /* times a width, below */
+    {"expert_shared_count", FIELD(shared_width), 0, 1024, false, KEY_SHARED_COUNT}, /* times a width, below */
     {"nextn_predict_layers", FIELD(n_layers_ahead), 0, HPARAMS_MAX_LAYERS, false, KEY_NEXTN},
     {"leading_dense_block_count", FIELD(n_dense_lead), 0, HPARAMS_MAX_LAYERS, false, KEY_DENSE_LEAD},
     {"moe_every_n_layers", FIELD(moe_step), 0, 2, false, KEY_MOE_EVERY}, /* of every 2 the second */
     {"interleave_moe_layer_step", FIELD(moe_step), 0, HPARAMS_MAX_LAYERS, true, KEY_MOE_STEP},
-    {"expert_group_count", FIELD(n_groups), 0, 65536, false, KEY_MOE_GATE},
-    {"expert_group_used_count", FIELD(n_groups_used), 0, 65536, false, KEY_MOE_GATE},
+    {"expert_group_count", FIELD(n_groups), 0, MOE_MOST_GROUPS, false, KEY_MOE_GATE},
+    {"expert_group_used_count", FIELD(n_groups_used), 0, MOE_MOST_GROUPS, false, KEY_MOE_GATE},
     {"attention.temperature_length", FIELD(temp_length), 0, LIMIT_CTX, false, KEY_LATENT},
     {"attention.q_lora_rank", FIELD(q_rank), 0, LIMIT_WIDTH, false, KEY_LATENT},
     {"attention.kv_lora_rank", FIELD(kv_rank), 1, LIMIT_WIDTH, true, KEY_LATENT},
@@ -205,9 +205,12 @@ static int read_gating(struct hparams *h, const struct gguf *g, struct redline_e
     if (gate > 2)
         return err_set(err, REDLINE_SUPPORT, "'%s' is %u, known are 1 (softmax) and 2 (sigmoid)", key, gate);
     h->gating = gate == 2 ? MOE_SIGMOID : MOE_SOFTMAX;
-    if (h->n_groups > 1 && (h->n_experts % h->n_groups || h->n_groups_used < 1 || h->n_groups_used > h->n_groups))
-        return err_set(err, REDLINE_FORMAT, "%d experts in %d groups, of which %d are used", h->n_experts, h->n_groups,
-                       h->n_groups_used);
+    if (h->n_groups <= 1) return 0;
+    bool fits = h->n_experts % h->n_groups == 0 && h->n_groups_used >= 1 && h->n_groups_used <= h->n_groups &&
+                h->n_experts_used <= h->n_experts / h->n_groups * h->n_groups_used;
+    if (!fits)
+        return err_set(err, REDLINE_FORMAT, "%d of %d experts in %d groups, of which %d are used", h->n_experts_used,
+                       h->n_experts, h->n_groups, h->n_groups_used);
     return 0;
 }
 

@@ -342,7 +342,7 @@ static void test_refused(void **state)
         {"gemma2", {"attention.layer_norm_rms_epsilon", GGUF_F32, 2, 0}, REDLINE_FORMAT, "between 0 and 1"},
         {"glm4", {"nextn_predict_layers", GGUF_U32, LAYERS, 0}, REDLINE_FORMAT, "8 of 8 layers predict further tokens"},
         {"deepseek2", {"expert_gating_func", GGUF_U32, 3, 0}, REDLINE_SUPPORT, "known are 1 (softmax) and 2 (sigmoid)"},
-        {"deepseek2", {"expert_group_count", GGUF_U32, 3, 0}, REDLINE_FORMAT, "8 experts in 3 groups"},
+        {"deepseek2", {"expert_group_count", GGUF_U32, 3, 0}, REDLINE_FORMAT, "2 of 8 experts in 3 groups"},
         {"deepseek2", {"attention.temperature_scale", GGUF_F32, 1, 0}, REDLINE_FORMAT, "without its length"},
         {"deepseek2", {"attention.key_length_mla", GGUF_U32, 4, 0}, 0, NULL},
         {"llama", {"block_count", GGUF_U32, 5000, 0}, REDLINE_FORMAT, "must lie between 1 and 4096"},

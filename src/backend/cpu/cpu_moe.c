@@ -65,16 +65,20 @@ static float group_worth(const struct op_moe *op, const float *share, int group,
     return worth;
 }
 
-/* Whether the group is among the n_groups_used best, the lower number first among equals. */
-static bool group_counts(const struct op_moe *op, const float *share, int group)
+/* A bit for each of the n_groups_used best groups, the lower number first among equals. */
+static uint64_t best_groups(const struct op_moe *op, const float *share)
 {
-    int size = op->router.w.n_rows / op->n_groups, n_better = 0;
-    float own = group_worth(op, share, group, size);
-    for (int g = 0; g < op->n_groups; g++) {
-        float other = group_worth(op, share, g, size);
-        n_better += other > own || (other == own && g < group);
+    float worth[MOE_MOST_GROUPS];
+    uint64_t chosen = 0;
+    int size = op->router.w.n_rows / op->n_groups;
+    for (int g = 0; g < op->n_groups; g++) worth[g] = group_worth(op, share, g, size);
+    for (int i = 0; i < op->n_groups_used; i++) {
+        int best = -1;
+        for (int g = 0; g < op->n_groups; g++)
+            if (!(chosen >> g & 1) && (best < 0 || worth[g] > worth[best])) best = g;
+        chosen |= UINT64_C(1) << best;
     }
-    return n_better < op->n_groups_used;
+    return chosen;
 }
 
 /* The n_used best experts of one token. */
@@ -82,14 +86,15 @@ static void choose(const struct op_moe *op, float *score, const struct kern_ops 
                    int32_t *chosen, float *share)
 {
     int n = op->router.w.n_rows, n_groups = MAX(1, op->n_groups), size = n / n_groups;
+    const float *bias = op->choice_bias;
     share_out(op, score, kern);
+    uint64_t groups = n_groups > 1 ? best_groups(op, score) : 1;
     for (int i = 0; i < op->n_used; i++) {
         int best = -1;
         for (int g = 0; g < n_groups; g++) {
-            if (n_groups > 1 && !group_counts(op, score, g)) continue;
-            int e = best_of(score, op->choice_bias, g * size, (g + 1) * size, chosen, i);
-            if (e >= 0 && (best < 0 || score[e] + (op->choice_bias ? op->choice_bias[e] : 0) >
-                                           score[best] + (op->choice_bias ? op->choice_bias[best] : 0)))
+            if (!(groups >> g & 1)) continue;
+            int e = best_of(score, bias, g * size, (g + 1) * size, chosen, i);
+            if (e >= 0 && (best < 0 || score[e] + (bias ? bias[e] : 0) > score[best] + (bias ? bias[best] : 0)))
                 best = e;
         }
         chosen[i] = best < 0 ? i : best; /* scores that are not numbers */

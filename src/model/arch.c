@@ -31,6 +31,9 @@ static const struct arch table[] = {
      .window = WINDOW_SLIDING, .window_period = 4, .window_layers = 64},
     {.name = "smollm3", .family = "SmolLM 3", .rope = ROPE_PAIRS, .norm = NORM_RMS,
      .no_rope = ROPE_NOT_IN_FOURTH},
+    {.name = "arcee", .family = "Arcee", .rope = ROPE_PAIRS, .norm = NORM_RMS, .ffn = FFN_PLAIN,
+     .act = ACT_RELU_SQR},
+    {.name = "seed_oss", .family = "Seed OSS", .rope = ROPE_HALVES, .norm = NORM_RMS, .ffn_norm_late = true},
     {.name = "minicpm", .family = "MiniCPM", .rope = ROPE_PAIRS, .norm = NORM_RMS,
      .keys = KEY_LOGIT_DIVISOR | KEY_RESIDUAL_SCALE | KEY_EMBED_SCALE, .mup_scales = true, .renormalize = true},
     {.name = "granite", .family = "Granite", .rope = ROPE_PAIRS, .norm = NORM_RMS,
@@ -88,6 +91,8 @@ static const struct arch table[] = {
      .biases = BIAS_NORM | BIAS_QKV | BIAS_OUT | BIAS_FFN, .ffn = FFN_PLAIN, .act = ACT_GELU},
     {.name = "starcoder2", .family = "StarCoder 2", .rope = ROPE_HALVES, .norm = NORM_LAYER,
      .biases = BIAS_NORM, .ffn = FFN_PLAIN, .act = ACT_GELU},
+    {.name = "nemotron", .family = "Nemotron, Minitron", .rope = ROPE_HALVES, .norm = NORM_LAYER,
+     .biases = BIAS_NORM, .ffn = FFN_PLAIN, .act = ACT_RELU_SQR},
     {.name = "stablelm", .family = "StableLM", .rope = ROPE_HALVES, .norm = NORM_LAYER, .biases = BIAS_NORM,
      .head_norm = HEADS_OPTIONAL, .parallel = PARALLEL_UNNORMED},
 

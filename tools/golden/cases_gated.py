@@ -223,6 +223,9 @@ EXAONE = Family("exaone", hf.LlamaForCausalLM, llama_keys, given=factors, config
 SMOLLM3 = Family("smollm3", hf.SmolLM3ForCausalLM, llama_keys, PAIRED,
                  config=RMS | rope() | {"num_hidden_layers": 4, "tie_word_embeddings": True})
 INTERNLM2 = Family("internlm2", hf.LlamaForCausalLM, common_keys, PAIRED, config=RMS | rope(theta=1e6))
+ARCEE = Family("arcee", hf.ArceeForCausalLM, llama_keys, PAIRED, config=RMS | rope())
+SEED_OSS = Family("seed_oss", hf.SeedOssForCausalLM, common_keys, {"post_attention_layernorm": "post_attention_norm"},
+                  config=RMS | rope() | {"head_dim": 32, "attention_bias": True, "attention_out_bias": False})
 MINISTRAL3 = Family("mistral3", hf.Ministral3ForCausalLM, ministral3_keys, PAIRED,
                     config=RMS | {"head_dim": 32, "sliding_window": None})
 
@@ -250,6 +253,8 @@ OTHERS = [
     Case("exaone4-window", EXAONE4, LLAMA3 | {"sliding_window": 64, "sliding_window_pattern": 4}),
     Case("smollm3", SMOLLM3),
     Case("internlm2", INTERNLM2),
+    Case("arcee", ARCEE),
+    Case("seed_oss", SEED_OSS),
     Case("mistral3", MINISTRAL3, MINISTRAL3_ROPE),
 ]
 

@@ -106,7 +106,7 @@ FALCON_40B = Family("falcon", hf.FalconForCausalLM, falcon_keys, FALCON_NAMES | 
     "ln_attn": "attn_norm_2", "ln_mlp": "attn_norm"},
     config=FALCON_CONFIG | {"num_kv_heads": 2, "new_decoder_architecture": True})
 
-# ---- Phi 2 ---------------------------------------------------------------------------------------
+# ---- Phi 2, Nemotron -----------------------------------------------------------------------------
 
 
 def phi2_keys(c):
@@ -115,13 +115,23 @@ def phi2_keys(c):
         "rope.dimension_count": int(rope_of(c)["partial_rotary_factor"] * head_size(c))}
 
 
+
+def nemotron_keys(c):
+    return common_keys(c) | {"attention.layer_norm_epsilon": c.norm_eps,
+                             "rope.dimension_count": int(head_size(c) * rope_of(c)["partial_rotary_factor"])}
+
+
 PHI2 = Family("phi2", hf.PhiForCausalLM, phi2_keys, {
     "model.final_layernorm": "output_norm", "self_attn.dense": "attn_output", "mlp.fc1": "ffn_up",
     "mlp.fc2": "ffn_down"},
     config=SMALL | rope(theta=10000.0, partial_rotary_factor=0.5) | {
         "layer_norm_eps": EPS, "num_key_value_heads": 4, "intermediate_size": 256})
 
+NEMOTRON = Family("nemotron", hf.NemotronForCausalLM, nemotron_keys, norm_shift=1,
+                  config=SMALL | rope(theta=10000.0, partial_rotary_factor=0.5) | {"norm_eps": EPS, "head_dim": 16})
+
 CASES = [
+    Case("nemotron", NEMOTRON),
     Case("gpt2", GPT2),
     Case("starcoder", STARCODER),
     Case("starcoder2", STARCODER2),

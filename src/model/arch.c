@@ -7,8 +7,8 @@
 #include "base.h"
 
 #define GRANITE_KEYS (KEY_LOGIT_DIVISOR | KEY_RESIDUAL_SCALE | KEY_EMBED_SCALE | KEY_ATTN_SCALE | KEY_SHARED_WIDTH)
-#define LATENT_KEYS (KEY_EXPERT_WIDTH | KEY_SHARED_COUNT | KEY_DENSE_LEAD | KEY_SHARE_SCALE | KEY_MOE_GATE | \
-                     KEY_LATENT | KEY_YARN_MUL | KEY_TEMPERATURE | KEY_NEXTN)
+#define SIGMOID_KEYS (KEY_EXPERT_WIDTH | KEY_SHARED_COUNT | KEY_DENSE_LEAD | KEY_SHARE_SCALE | KEY_MOE_GATE)
+#define LATENT_KEYS (SIGMOID_KEYS | KEY_LATENT | KEY_YARN_MUL | KEY_TEMPERATURE | KEY_NEXTN)
 
 static const struct arch table[] = {
     /* Llama 1-3, Mistral, Mixtral and what else was converted under that name: RMSNorm before attention and
@@ -31,6 +31,7 @@ static const struct arch table[] = {
      .window = WINDOW_SLIDING, .window_period = 4, .window_layers = 64},
     {.name = "smollm3", .family = "SmolLM 3", .rope = ROPE_PAIRS, .norm = NORM_RMS,
      .no_rope = ROPE_NOT_IN_FOURTH},
+    {.name = "ernie4_5", .family = "ERNIE 4.5", .rope = ROPE_PAIRS, .norm = NORM_RMS},
     {.name = "arcee", .family = "Arcee", .rope = ROPE_PAIRS, .norm = NORM_RMS, .ffn = FFN_PLAIN,
      .act = ACT_RELU_SQR},
     {.name = "seed_oss", .family = "Seed OSS", .rope = ROPE_HALVES, .norm = NORM_RMS, .ffn_norm_late = true},
@@ -110,6 +111,12 @@ static const struct arch table[] = {
      .head_norm = HEADS_WHOLE, .experts_only = true},
     {.name = "glm4", .family = "GLM 4", .rope = ROPE_PAIRS, .norm = NORM_RMS, .norms = NORMS_AROUND,
      .keys = KEY_ROPE_SECTIONS | KEY_NEXTN, .ffn = FFN_FUSED},
+
+    {.name = "glm4moe", .family = "GLM 4.5-4.6", .rope = ROPE_HALVES, .norm = NORM_RMS,
+     .keys = SIGMOID_KEYS | KEY_ROPE_SECTIONS | KEY_NEXTN, .head_norm = HEADS_NORMED_OPTIONAL, .ffn_norm_late = true,
+     .experts_only = true, .gating = MOE_SIGMOID},
+    {.name = "dots1", .family = "dots.llm1", .rope = ROPE_HALVES, .norm = NORM_RMS, .keys = SIGMOID_KEYS,
+     .head_norm = HEADS_NORMED, .experts_only = true},
 
     {.name = "deepseek", .family = "DeepSeek MoE", .rope = ROPE_PAIRS, .norm = NORM_RMS,
      .keys = KEY_EXPERT_WIDTH | KEY_SHARED_COUNT | KEY_DENSE_LEAD | KEY_SHARE_SCALE,

@@ -50,7 +50,8 @@ enum arch_norms {
 enum arch_head_norm {
     HEADS_PLAIN,
     HEADS_NORMED,     /* each head of q and k, before the rotary embedding */
-    HEADS_OPTIONAL,   /* the same, where the file has the weights, one set for each head */
+    HEADS_NORMED_OPTIONAL, /* the same, where the file has the weights */
+    HEADS_OPTIONAL,   /* ... and one set of them for each head */
     HEADS_WHOLE,      /* all heads of q, and of k, together */
     HEADS_WHOLE_OPTIONAL,
     HEADS_UNWEIGHTED, /* each head after the rotary embedding, without weights, in layers that have it */

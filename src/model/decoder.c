@@ -64,9 +64,9 @@ static struct vectors before_attention(const struct hparams *h, const struct lay
 static void write_qkv(struct model *m, int i)
 {
     static const enum head_norm_scope scopes[] = {
-        [HEADS_NORMED] = HEAD_NORM_SHARED,     [HEADS_OPTIONAL] = HEAD_NORM_OWN,
-        [HEADS_WHOLE] = HEAD_NORM_WHOLE,       [HEADS_WHOLE_OPTIONAL] = HEAD_NORM_WHOLE,
-        [HEADS_UNWEIGHTED] = HEAD_NORM_SHARED,
+        [HEADS_NORMED] = HEAD_NORM_SHARED,  [HEADS_NORMED_OPTIONAL] = HEAD_NORM_SHARED,
+        [HEADS_OPTIONAL] = HEAD_NORM_OWN,   [HEADS_WHOLE] = HEAD_NORM_WHOLE,
+        [HEADS_WHOLE_OPTIONAL] = HEAD_NORM_WHOLE, [HEADS_UNWEIGHTED] = HEAD_NORM_SHARED,
     };
     const struct hparams *h = &m->h;
     const struct layer_weights *w = &m->weights.layers[i];

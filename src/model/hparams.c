@@ -204,7 +204,7 @@ static int read_gating(struct hparams *h, const struct gguf *g, struct redline_e
     TRY(gguf_get_u32(g, full_key(key, sizeof key, h->arch, "expert_gating_func"), &gate, err));
     if (gate > 2)
         return err_set(err, REDLINE_SUPPORT, "'%s' is %u, known are 1 (softmax) and 2 (sigmoid)", key, gate);
-    h->gating = gate == 2 ? MOE_SIGMOID : MOE_SOFTMAX;
+    if (gate > 0) h->gating = gate == 2 ? MOE_SIGMOID : MOE_SOFTMAX;
     if (h->n_groups <= 1) return 0;
     bool fits = h->n_experts % h->n_groups == 0 && h->n_groups_used >= 1 && h->n_groups_used <= h->n_groups &&
                 h->n_experts_used <= h->n_experts / h->n_groups * h->n_groups_used;

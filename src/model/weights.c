@@ -210,7 +210,10 @@ static enum wanted wants_norm(const struct hparams *h, enum need need)
     case NORM_AFTER_SUM: return arch->norms == NORMS_AFTER_SUM ? YES : NO;
     case NORM_HEADS:
         if (arch->head_norm == HEADS_NORMED || arch->head_norm == HEADS_WHOLE) return YES;
-        return arch->head_norm == HEADS_OPTIONAL || arch->head_norm == HEADS_WHOLE_OPTIONAL ? IF_PRESENT : NO;
+        return arch->head_norm == HEADS_OPTIONAL || arch->head_norm == HEADS_NORMED_OPTIONAL ||
+                       arch->head_norm == HEADS_WHOLE_OPTIONAL
+                   ? IF_PRESENT
+                   : NO;
     default: return NO;
     }
 }

@@ -6,7 +6,7 @@ import torch
 import transformers as hf
 
 from cases_gated import longrope, phi3_factors, phi3_keys
-from family import PAIRED, RMS, SMALL, Case, Family, Type, common_keys, llama_keys, of, rope, rope_of
+from family import PAIRED, RMS, SMALL, Case, Family, Type, common_keys, head_size, llama_keys, of, rope, rope_of
 
 # ---- Mixtral, Qwen, OLMoE, Granite, Phi ----------------------------------------------------------
 
@@ -147,6 +147,34 @@ LLAMA4 = Family("llama4", hf.Llama4ForCausalLM, llama4_keys, {
                             "use_qk_norm": True, "attn_temperature_tuning": True, "floor_scale": 8192,
                             "attn_scale": 0.1})
 
+# ---- GLM 4.5, dots.llm1 --------------------------------------------------------------------------
+
+GATED = {"mlp.gate.e_score_correction_bias": lambda c, x: {"exp_probs_b.bias": x},
+         "mlp.shared_experts.gate_proj": "ffn_gate_shexp", "mlp.shared_experts.up_proj": "ffn_up_shexp",
+         "mlp.shared_experts.down_proj": "ffn_down_shexp"}
+GATED_CONFIG = RMS | {
+    "num_hidden_layers": 3, "head_dim": 32, "n_routed_experts": 16, "num_experts_per_tok": 4, "n_shared_experts": 1,
+    "moe_intermediate_size": 32, "first_k_dense_replace": 1, "routed_scaling_factor": 1.5, "n_group": 1,
+    "topk_group": 1, "norm_topk_prob": True}
+
+
+def sigmoid_keys(c):
+    return common_keys(c) | {
+        "expert_count": c.n_routed_experts, "expert_shared_count": c.n_shared_experts, "expert_gating_func": 2,
+        "expert_feed_forward_length": c.moe_intermediate_size, "leading_dense_block_count": c.first_k_dense_replace,
+        "expert_weights_scale": float(c.routed_scaling_factor), "expert_weights_norm": True}
+
+
+def glm4moe_keys(c):
+    return sigmoid_keys(c) | {"rope.dimension_count": int(head_size(c) * rope_of(c)["partial_rotary_factor"])}
+
+
+GLM4_MOE = Family("glm4moe", hf.Glm4MoeForCausalLM, glm4moe_keys, GATED | {
+    "post_attention_layernorm": "post_attention_norm"},
+    config=GATED_CONFIG | rope(partial_rotary_factor=0.5) | {"attention_bias": True})
+DOTS1 = Family("dots1", hf.Dots1ForCausalLM, sigmoid_keys, GATED,
+               config=GATED_CONFIG | rope() | {"num_key_value_heads": 4})
+
 # ---- DeepSeek 2 and 3 ----------------------------------------------------------------------------
 
 
@@ -245,6 +273,9 @@ CASES = [
     Case("granitemoe", GRANITEMOE),
     Case("granitemoe-shared", GRANITE_SHARED),
     Case("phimoe", PHIMOE),
+    Case("glm4moe", GLM4_MOE, {"use_qk_norm": True}),
+    Case("glm4moe-air", GLM4_MOE, {"use_qk_norm": False}),
+    Case("dots1", DOTS1),
     Case("gpt-oss", GPT_OSS),
     Case("gpt-oss-mxfp4", GPT_OSS, {}, {"_exps": Type.MXFP4, "token_embd": Type.BF16, "output.": Type.BF16},
          error=1e-6),

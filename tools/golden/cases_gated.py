@@ -224,6 +224,7 @@ SMOLLM3 = Family("smollm3", hf.SmolLM3ForCausalLM, llama_keys, PAIRED,
                  config=RMS | rope() | {"num_hidden_layers": 4, "tie_word_embeddings": True})
 INTERNLM2 = Family("internlm2", hf.LlamaForCausalLM, common_keys, PAIRED, config=RMS | rope(theta=1e6))
 ARCEE = Family("arcee", hf.ArceeForCausalLM, llama_keys, PAIRED, config=RMS | rope())
+ERNIE4_5 = Family("ernie4_5", hf.Ernie4_5ForCausalLM, llama_keys, config=RMS | rope() | {"head_dim": 16})
 SEED_OSS = Family("seed_oss", hf.SeedOssForCausalLM, common_keys, {"post_attention_layernorm": "post_attention_norm"},
                   config=RMS | rope() | {"head_dim": 32, "attention_bias": True, "attention_out_bias": False})
 MINISTRAL3 = Family("mistral3", hf.Ministral3ForCausalLM, ministral3_keys, PAIRED,
@@ -254,6 +255,7 @@ OTHERS = [
     Case("smollm3", SMOLLM3),
     Case("internlm2", INTERNLM2),
     Case("arcee", ARCEE),
+    Case("ernie4_5", ERNIE4_5),
     Case("seed_oss", SEED_OSS),
     Case("mistral3", MINISTRAL3, MINISTRAL3_ROPE),
 ]

@@ -185,8 +185,8 @@ struct redline_engine_params {
                            them too, reads a sequence in one pass: 0 is then n_ctx, if that is more */
     int n_outputs;      /* most logits rows of one forward pass; 0: n_seqs or 16, the larger */
     int n_queue;        /* most requests that wait; 0: 256 */
-    const char *type_k; /* "f16" or "f32"; NULL: f16 */
-    const char *type_v;
+    const char *type_k; /* "f32", "f16", "bf16", "q8_0" or "q4_0"; NULL: f16 */
+    const char *type_v; /* likewise; that of keys where values are a part of them (DeepSeek) */
     bool exact;         /* float32 activations in every product */
     struct redline_imatrix *imatrix; /* collects what the weights are multiplied with, while the engine is open;
                                         may be NULL */

@@ -40,15 +40,12 @@ struct embed {
     uint64_t start_ns, shown_ns;
 };
 
-static struct redline_job *volatile running;
 static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(int signal_number)
 {
     (void)signal_number;
-    struct redline_job *job = running;
-    interrupted = 1;
-    if (job) redline_cancel(job);
+    interrupted = 1; /* the text at hand is finished, then take() stops */
 }
 
 /* ---- writing ----------------------------------------------------------------------------------- */
@@ -138,7 +135,6 @@ static int take(struct embed *e, struct redline_err *err)
     struct redline_job **job = &e->jobs[e->n_done % e->n_ahead];
     struct redline_event event = {0};
     int status = 0;
-    running = *job;
     if (interrupted) redline_cancel(*job);
     while (!status && event.kind != REDLINE_EVENT_DONE) {
         status = redline_next(*job, &event, err);
@@ -146,7 +142,6 @@ static int take(struct embed *e, struct redline_err *err)
         e->last = event.embedding;
         status = write_vectors(e, texts_at(&e->texts, e->n_done), &e->last, err);
     }
-    running = NULL;
     if (!status && interrupted)
         status = err_set(err, REDLINE_CANCEL, "interrupted after %zu of %zu texts", e->n_done, e->texts.n_texts);
     if (status) return status;

@@ -72,15 +72,26 @@ int plan_params(struct plan_params *out, const struct redline_model *model,
     return kv_type(&out->model.type_v, p->type_v, "the type of values", err);
 }
 
-/* The longest context whose KV fits beside the rest, for all sequences, in whole pages. */
-static int longest_ctx(const struct redline_plan *p)
+static uint64_t total_bytes(const struct redline_model *model, const struct plan_params *p, struct model_sizes *sizes)
 {
-    uint64_t windowed = p->kv_ring_bytes ? 0 : p->kv_window_token_bytes;
-    uint64_t ctx_bytes = (p->kv_token_bytes + windowed) * (uint64_t)p->n_seqs;
-    uint64_t rest = p->total_bytes - p->kv_bytes + p->kv_ring_bytes + MARGIN_BYTES;
-    if (p->available_bytes <= rest || ctx_bytes == 0) return 0;
-    uint64_t n = (p->available_bytes - rest) / ctx_bytes / KV_PAGE * KV_PAGE;
-    return (int)MIN(n, (uint64_t)MOST_CTX);
+    model_sizes(sizes, &model->h, &p->model, &backend_cpu, &p->backend);
+    return model->weights.bytes + sizes->kv_bytes + sizes->buffer_bytes + sizes->scratch_bytes;
+}
+
+/* The longest context, in whole pages, with which all of it fits; 0: none does. */
+static int longest_ctx(const struct redline_model *model, struct plan_params p, uint64_t available)
+{
+    int fits = 0, too_long = MOST_CTX / KV_PAGE + 1;
+    struct model_sizes sizes;
+    while (too_long - fits > 1) {
+        int middle = fits + (too_long - fits) / 2;
+        p.model.n_ctx = middle * KV_PAGE;
+        if (total_bytes(model, &p, &sizes) + MARGIN_BYTES <= available)
+            fits = middle;
+        else
+            too_long = middle;
+    }
+    return fits * KV_PAGE;
 }
 
 int redline_plan(const struct redline_model *model, const struct redline_engine_params *params,
@@ -95,7 +106,7 @@ int redline_plan(const struct redline_model *model, const struct redline_engine_
     uint64_t layer_ops = 2 * (uint64_t)model->h.n_heads * (uint64_t)(shape.d_k + shape.d_v);
     int n_windowed = 0;
     for (int i = 0; i < model->h.n_layers; i++) n_windowed += hparams_windowed(&model->h, i);
-    model_sizes(&sizes, &model->h, &p.model, &backend_cpu, &p.backend);
+    uint64_t total = total_bytes(model, &p, &sizes);
     cpu_memory(&memory);
     *out = (struct redline_plan){
         .device = backend_cpu.name,
@@ -105,7 +116,7 @@ int redline_plan(const struct redline_model *model, const struct redline_engine_
         .n_ubatch = p.model.n_ubatch,
         .n_layers = model->h.n_layers,
         .type_k = dtype_name(p.model.type_k),
-        .type_v = dtype_name(p.model.type_v),
+        .type_v = dtype_name(shape.shared ? p.model.type_k : p.model.type_v),
         .weight_bytes = model->weights.bytes,
         .unused_bytes = model->gguf->tensor_bytes - model->weights.bytes,
         .kv_bytes = sizes.kv_bytes,
@@ -125,9 +136,9 @@ int redline_plan(const struct redline_model *model, const struct redline_engine_
         .n_ctx_train = model->h.n_ctx_train,
         .weights_copied = backend_cpu.copies(),
     };
-    out->total_bytes = out->weight_bytes + out->kv_bytes + out->buffer_bytes + out->scratch_bytes;
+    out->total_bytes = total;
     out->fits = out->total_bytes + MARGIN_BYTES <= out->available_bytes;
-    out->n_ctx_fits = longest_ctx(out);
+    out->n_ctx_fits = longest_ctx(model, p, out->available_bytes);
     return 0;
 }
 

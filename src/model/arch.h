@@ -103,7 +103,10 @@ struct arch {
     enum arch_ffn ffn;
     enum activation act;
     bool encoder;        /* every token sees the whole sequence; there are no logits */
-    bool positions;      /* a table of learned positions is needed; elsewhere used where present */
+    bool positions;      /* a table of learned positions is needed */
+    bool plain_mpt;      /* such a table, and divisors of hidden values, are used where present */
+    bool rope_factors;   /* divisors of the rotary frequencies are used where present */
+    bool second_norm;    /* a second norm of the stream is used where present: see weights.h */
     bool embed_norm;     /* rows of the embedding are normed */
     bool first_unnormed; /* the first layer may be without a norm before attention */
     bool dense_out;      /* two matrices behind the last norm, where the file has them */

@@ -27,7 +27,7 @@ static const struct int_key int_keys[] = {
     {"feed_forward_length", FIELD(ffn_width), 0, LIMIT_WIDTH, true, 0},
     {"context_length", FIELD(n_ctx_train), 1, LIMIT_CTX, true, 0},
     {"expert_count", FIELD(n_experts), 0, 65536, false, 0},
-    {"expert_used_count", FIELD(n_experts_used), 0, 65536, false, 0},
+    {"expert_used_count", FIELD(n_experts_used), 0, 1024, false, 0},
     {"expert_feed_forward_length", FIELD(expert_width), 0, LIMIT_WIDTH, false, KEY_EXPERT_WIDTH},
     {"expert_shared_feed_forward_length", FIELD(shared_width), 0, LIMIT_WIDTH, false, KEY_SHARED_WIDTH},
     {"expert_shared_count", FIELD(shared_width), 0, 1024, false, KEY_SHARED_COUNT}, /* times a width, below */
@@ -137,8 +137,8 @@ static int read_scaling(struct hparams *h, const struct gguf *g, struct redline_
             h->rope_scaling = kinds[i].value;
             return 0;
         }
-    return err_set(err, REDLINE_SUPPORT, "'%s' is '%.*s', known are none, linear, yarn and longrope", key,
-                   STR_ARG(name));
+    return err_set(err, REDLINE_SUPPORT, "'%s' is '%s', known are none, linear, yarn and longrope", key,
+                   GGUF_SHOW(name));
 }
 
 /* Files of families that know no pooling carry -1, 0 or 4294967295 here: all mean that nothing is said. */
@@ -345,6 +345,8 @@ static int check_experts(const struct hparams *h, struct redline_err *err)
                        h->n_experts);
     if (h->arch->experts_only && h->n_experts == 0)
         return err_set(err, REDLINE_FORMAT, "a model of the family '%s' without experts", h->arch->name);
+    if (h->n_experts > 0 && h->arch->parallel != PARALLEL_NEVER)
+        return err_set(err, REDLINE_SUPPORT, "a model of the family '%s' with experts is not supported", h->arch->name);
     if (h->n_experts == 0 ? h->ffn_width == 0 : h->expert_width == 0)
         return err_set(err, REDLINE_FORMAT, "the feed-forward width is 0");
     return 0;
@@ -361,13 +363,22 @@ static int check_numbers(const struct hparams *h, struct redline_err *err)
         {"cap of scores", FIELD(attn_softcap)},         {"cap of logits", FIELD(logit_softcap)},
         {"clamp of q, k and v", FIELD(clamp)},          {"bias of ALiBi", FIELD(alibi)},
         {"scale of experts", FIELD(share_scale)},       {"temperature of attention", FIELD(temp_scale)},
-        {"factor of YaRN", FIELD(yarn_mul)},
+        {"factor of YaRN", FIELD(yarn_mul)},            {"factor of rotation", FIELD(rope_attn_factor)},
+        {"extent of YaRN", FIELD(yarn_ext_factor)},
     };
     for (size_t i = 0; i < COUNT_OF(finite); i++) {
         float x;
         memcpy(&x, (const char *)h + finite[i].offset, sizeof x);
         if (!isfinite(x)) return err_set(err, REDLINE_FORMAT, "the %s is %g", finite[i].name, (double)x);
     }
+    if (h->attn_softcap < 0 || h->logit_softcap < 0 || h->clamp < 0)
+        return err_set(err, REDLINE_FORMAT, "caps of scores, of logits and of q, k and v are %g, %g and %g",
+                       (double)h->attn_softcap, (double)h->logit_softcap, (double)h->clamp);
+    if (h->rope_scaling == ROPE_SCALING_YARN &&
+        !(h->yarn_beta_fast > 0 && h->yarn_beta_slow > 0 && isfinite(h->yarn_beta_fast) &&
+          isfinite(h->yarn_beta_slow) && h->rope_base != 1))
+        return err_set(err, REDLINE_FORMAT, "YaRN between %g and %g turns with a rotary base of %g",
+                       (double)h->yarn_beta_fast, (double)h->yarn_beta_slow, (double)h->rope_base);
     if (!(h->norm_eps > 0 && h->norm_eps < 1))
         return err_set(err, REDLINE_FORMAT, "'%s.attention.layer_norm_%s' is %g, it must lie between 0 and 1",
                        h->arch->name, h->arch->norm == NORM_RMS ? "rms_epsilon" : "epsilon", (double)h->norm_eps);
@@ -410,7 +421,7 @@ static int read_activation(struct hparams *h, const struct gguf *g, struct redli
             h->act = known[i].act;
             return 0;
         }
-    return err_set(err, REDLINE_SUPPORT, "'%s' is '%.*s', known are gelu and silu", key, STR_ARG(name));
+    return err_set(err, REDLINE_SUPPORT, "'%s' is '%s', known are gelu and silu", key, GGUF_SHOW(name));
 }
 
 /* Matrices behind the last norm have the widths that their tensors say. */
@@ -472,7 +483,7 @@ int hparams_read(struct hparams *out, const struct gguf *g, struct redline_err *
     h.arch = arch_find(name);
     const char *refusal = arch_refusal(name);
     if (!h.arch)
-        return err_set(err, REDLINE_SUPPORT, "the architecture '%.*s' %s", STR_ARG(name),
+        return err_set(err, REDLINE_SUPPORT, "the architecture '%s' %s", GGUF_SHOW(name),
                        refusal ? refusal : "is not supported");
     TRY(read_keys(&h, g, err));
     fill_defaults(&h);

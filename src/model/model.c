@@ -124,11 +124,13 @@ static int make_batch(struct model *m, struct redline_err *err)
     return 0;
 }
 
-/* Factors for long contexts hold for a model opened with one: the angles of what is cached cannot change. */
+/* Factors for long contexts hold for a model opened with one: the angles of what is cached cannot change.  What an
+ * encoder makes of a text must not depend on the others: there the file alone decides. */
 static int make_ropes(struct model *m, struct redline_err *err)
 {
     const struct weights *w = &m->weights;
-    const float *scaled = m->params.n_ctx > m->h.rope_original_ctx ? w->rope_long : w->rope_short;
+    int n_ctx = m->h.encoder ? m->h.n_ctx_train : m->params.n_ctx;
+    const float *scaled = n_ctx > m->h.rope_original_ctx ? w->rope_long : w->rope_short;
     for (int i = 0; i < 2; i++)
         TRY(rope_init(&m->rope[i], &m->h, i == 1, w->rope_factors ? w->rope_factors : scaled, err));
     return 0;

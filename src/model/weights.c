@@ -18,8 +18,8 @@ enum form { MATRIX, TABLE, VECTOR, BIAS }; /* struct linear or weight; one read 
 
 enum need { /* when a tensor is looked for; those marked MAYBE are used where the file has them */
     ALWAYS, MAYBE, HEAD, DENSE_OUT,
-    POSITIONS,                      /* MAYBE, but for families that need them */
-    EMBED_NORM, NORM_BEFORE, NORM_FFN /* MAYBE where parallel parts can share one */, NORM_LATE, NORM_AFTER,
+    POSITIONS, TYPES, FACTORS,      /* for families that have them */
+    EMBED_NORM, NORM_SECOND, NORM_BEFORE, NORM_FFN /* MAYBE where parallel parts can share one */, NORM_LATE, NORM_AFTER,
     NORM_AFTER_SUM, NORM_OUT, NORM_HEADS /* MAYBE where the family says so */,
     QKV_FUSED, QKV_SPLIT, SINKS,
     LATENT, LATENT_Q, LATENT_NO_Q, ABSORBED, EXPANDED,
@@ -40,8 +40,8 @@ struct binding {
 static const struct binding layer_table[] = {
     {"attn_norm.weight", VECTOR, LAYER(attn_norm.weight), DIM_D, ONE, ONE, NORM_BEFORE, 0},
     {"attn_norm.bias", VECTOR, LAYER(attn_norm.bias), DIM_D, ONE, ONE, NORM_BEFORE, BIAS_NORM},
-    {"attn_norm_2.weight", VECTOR, LAYER(attn_norm_2.weight), DIM_D, ONE, ONE, MAYBE, 0},
-    {"attn_norm_2.bias", VECTOR, LAYER(attn_norm_2.bias), DIM_D, ONE, ONE, MAYBE, 0},
+    {"attn_norm_2.weight", VECTOR, LAYER(attn_norm_2.weight), DIM_D, ONE, ONE, NORM_SECOND, 0},
+    {"attn_norm_2.bias", VECTOR, LAYER(attn_norm_2.bias), DIM_D, ONE, ONE, NORM_SECOND, 0},
     {"attn_qkv.weight", MATRIX, LAYER(wqkv), DIM_D, DIM_QKV, ONE, QKV_FUSED, 0},
     {"attn_qkv.bias", BIAS, LAYER(wqkv), DIM_QKV, ONE, ONE, QKV_FUSED, BIAS_QKV},
     {"attn_q.weight", MATRIX, LAYER(wq), DIM_D, DIM_Q, ONE, QKV_SPLIT, 0},
@@ -107,7 +107,7 @@ static const struct binding layer_table[] = {
 static const struct binding model_table[] = {
     {"token_embd.weight", TABLE, MODEL(embed), DIM_D, DIM_VOCAB, ONE, ALWAYS, 0},
     {"position_embd.weight", TABLE, MODEL(positions), DIM_D, DIM_ANY, ONE, POSITIONS, 0},
-    {"token_types.weight", TABLE, MODEL(types), DIM_D, DIM_ANY, ONE, MAYBE, 0},
+    {"token_types.weight", TABLE, MODEL(types), DIM_D, DIM_ANY, ONE, TYPES, 0},
     {"token_embd_norm.weight", VECTOR, MODEL(embed_norm.weight), DIM_D, ONE, ONE, EMBED_NORM, 0},
     {"token_embd_norm.bias", VECTOR, MODEL(embed_norm.bias), DIM_D, ONE, ONE, EMBED_NORM, BIAS_NORM},
     {"output_norm.weight", VECTOR, MODEL(out_norm.weight), DIM_D, ONE, ONE, NORM_OUT, 0},
@@ -116,9 +116,9 @@ static const struct binding model_table[] = {
     {"output.bias", BIAS, MODEL(head), DIM_VOCAB, ONE, ONE, HEAD, BIAS_HEAD},
     {"dense_2.weight", MATRIX, MODEL(dense[0]), DIM_D, DIM_DENSE, ONE, DENSE_OUT, 0},
     {"dense_3.weight", MATRIX, MODEL(dense[1]), DIM_DENSE, DIM_EMBED, ONE, DENSE_OUT, 0},
-    {"rope_freqs.weight", VECTOR, MODEL(rope_factors), DIM_ROT, ONE, ONE, MAYBE, 0},
-    {"rope_factors_long.weight", VECTOR, MODEL(rope_long), DIM_ROT, ONE, ONE, MAYBE, 0},
-    {"rope_factors_short.weight", VECTOR, MODEL(rope_short), DIM_ROT, ONE, ONE, MAYBE, 0},
+    {"rope_freqs.weight", VECTOR, MODEL(rope_factors), DIM_ROT, ONE, ONE, FACTORS, 0},
+    {"rope_factors_long.weight", VECTOR, MODEL(rope_long), DIM_ROT, ONE, ONE, FACTORS, 0},
+    {"rope_factors_short.weight", VECTOR, MODEL(rope_short), DIM_ROT, ONE, ONE, FACTORS, 0},
 };
 
 _Static_assert(offsetof(struct linear, w) == 0, "a struct linear can be filled as a struct weight");
@@ -198,7 +198,10 @@ static enum wanted wants_norm(const struct hparams *h, enum need need)
     bool weighted = !arch->norm_unweighted;
     bool before = weighted && (arch->norms == NORMS_BEFORE || arch->norms == NORMS_AROUND);
     switch (need) {
-    case POSITIONS: return arch->positions ? YES : IF_PRESENT;
+    case POSITIONS: return arch->positions ? YES : arch->plain_mpt ? IF_PRESENT : NO;
+    case TYPES: return arch->encoder && arch->embed_norm ? IF_PRESENT : NO;
+    case FACTORS: return arch->rope_factors ? IF_PRESENT : NO;
+    case NORM_SECOND: return arch->second_norm ? IF_PRESENT : NO;
     case EMBED_NORM: return arch->embed_norm ? YES : NO;
     case NORM_OUT: return weighted && arch->norms != NORMS_AFTER_SUM ? YES : NO;
     case NORM_BEFORE: return before ? YES : NO;
@@ -222,7 +225,8 @@ static enum wanted wants(const struct binder *bind, enum need need, int layer)
 {
     const struct hparams *h = bind->h;
     bool latent = h->kv_rank > 0, experts = layer >= 0 && hparams_has_experts(h, layer);
-    bool fused = layer >= 0 && need >= QKV_FUSED &&
+    bool may_fuse = need < SINKS || !(h->arch->biases & BIAS_EXPERTS); /* no file is known that fuses those */
+    bool fused = layer >= 0 && need >= QKV_FUSED && may_fuse &&
                  has_tensor(bind, layer, need < SINKS ? "attn_qkv.weight" : "ffn_gate_up_exps.weight");
     enum arch_ffn ffn = layer >= 0 ? ffn_of(bind, layer) : h->arch->ffn;
     switch (need) {
@@ -242,13 +246,13 @@ static enum wanted wants(const struct binder *bind, enum need need, int layer)
     case DENSE_GATED: return !experts && ffn == FFN_GATED ? YES : NO;
     case DENSE_FUSED: return !experts && ffn == FFN_FUSED ? YES : NO;
     case DENSE_DOWN: return !experts ? YES : NO;
-    case DENSE_MAYBE: return !experts ? IF_PRESENT : NO;
+    case DENSE_MAYBE: return !experts && h->arch->plain_mpt ? IF_PRESENT : NO;
     case EXPERTS: return experts ? YES : NO;
     case EXPERTS_FUSED: return experts && fused ? YES : NO;
     case EXPERTS_SPLIT: return experts && !fused ? YES : NO;
     case EXPERTS_GATED: return experts && !fused && h->arch->ffn != FFN_PLAIN ? YES : NO;
     case NORM_BEFORE: return h->arch->first_unnormed && layer == 0 ? IF_PRESENT : wants_norm(h, need);
-    case EXPERTS_MAYBE: return experts ? IF_PRESENT : NO;
+    case EXPERTS_MAYBE: return experts && h->arch->keys & KEY_MOE_GATE ? IF_PRESENT : NO;
     case SHARED: return experts && h->shared_width > 0 ? YES : NO;
     case SHARED_GATE: return experts && h->arch->shared_gate ? YES : NO;
     default: return wants_norm(h, need);
@@ -403,7 +407,7 @@ int weights_bind(struct weights *out, const struct hparams *h, const struct gguf
         for (size_t i = 0; !status && i < COUNT_OF(layer_table); i++)
             status = bind_row(&bind, &layer_table[i], l, (char *)&out->layers[l]);
         out->layers[l].bytes = out->bytes - before;
-        cut_views(&out->layers[l], h);
+        if (!status) cut_views(&out->layers[l], h);
     }
     if (!status) status = bind_head(&bind);
     if (status) {

@@ -104,4 +104,14 @@ int gguf_get_array(const struct gguf *g, const char *key, enum gguf_type item,
 
 const char *gguf_type_name(enum gguf_type type);
 
+/* Room for a text from a file made fit to print: see gguf_show(). */
+struct gguf_shown {
+    char text[128];
+};
+
+/* s for a message: control characters and bytes that are not UTF-8 become \xNN; cut after about 80
+ * bytes.  GGUF_SHOW() borrows room from the enclosing block. */
+const char *gguf_show(struct gguf_shown *room, struct str s);
+#define GGUF_SHOW(s) gguf_show(&(struct gguf_shown){0}, s)
+
 #endif

@@ -4,11 +4,6 @@
 
 #include "gguf.h"
 
-/* Room for a text from a file made fit to print: see gguf_show(). */
-struct gguf_shown {
-    char text[128];
-};
-
 /* Open addressing; a slot holds 1 + the position in the array that is indexed, 0: free. */
 struct gguf_table {
     uint32_t *slots;
@@ -64,11 +59,6 @@ int gguf_open_one(struct gguf **out, const char *path, struct redline_err *err);
 int gguf_join(struct gguf *g, const char *path, struct redline_err *err);
 
 /* ---- gguf_name.c ------------------------------------------------------------------------------- */
-
-/* s for a message: control characters and bytes that are not UTF-8 become \xNN; cut after about 80
- * bytes.  GGUF_SHOW() borrows room from the enclosing block. */
-const char *gguf_show(struct gguf_shown *room, struct str s);
-#define GGUF_SHOW(s) gguf_show(&(struct gguf_shown){0}, s)
 
 /* A path for a message; of a long one the end is kept. */
 const char *gguf_show_path(struct gguf_shown *room, const char *path);

@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
@@ -346,6 +347,9 @@ static void test_refused(void **state)
         {"deepseek2", {"expert_group_count", GGUF_U32, 3, 0}, REDLINE_FORMAT, "2 of 8 experts in 3 groups"},
         {"deepseek2", {"attention.temperature_scale", GGUF_F32, 1, 0}, REDLINE_FORMAT, "without its length"},
         {"deepseek2", {"attention.key_length_mla", GGUF_U32, 4, 0}, 0, NULL},
+        {"gemma2", {"final_logit_softcapping", GGUF_F32, -30, 0}, REDLINE_FORMAT, "caps of scores"},
+        {"mpt", {"attention.clamp_kqv", GGUF_F32, -1, 0}, REDLINE_FORMAT, "caps of scores"},
+        {"llama", {"rope.scaling.attn_factor", GGUF_F32, INFINITY, 0}, REDLINE_FORMAT, "factor of rotation is inf"},
         {"llama", {"block_count", GGUF_U32, 5000, 0}, REDLINE_FORMAT, "must lie between 1 and 4096"},
     };
     struct hparams h;
@@ -358,6 +362,23 @@ static void test_refused(void **state)
         int status = read_file(&f, &h);
         if (status != (int)rows[i].status || (status && !strstr(err.message, rows[i].says)))
             fail_msg("%s, %s: status %d, %s", rows[i].arch, rows[i].key.name, status, status ? err.message : "");
+    }
+}
+
+/* A family of parallel parts has none made of experts. */
+static void test_parallel_experts(void **state)
+{
+    struct hparams h;
+    struct file f;
+    (void)state;
+    for (int i = 0; arch_at(i); i++) {
+        if (arch_at(i)->parallel == PARALLEL_NEVER) continue;
+        begin(&f, arch_at(i));
+        put_needed(&f, NULL);
+        put_value(&f, "expert_count", GGUF_U32, 4);
+        put_value(&f, "expert_used_count", GGUF_U32, 2);
+        assert_int_equal(read_file(&f, &h), REDLINE_SUPPORT);
+        assert_non_null(strstr(err.message, "with experts is not supported"));
     }
 }
 
@@ -382,7 +403,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_foreign_keys), cmocka_unit_test(test_own_keys), cmocka_unit_test(test_zeros),
         cmocka_unit_test(test_missing_keys), cmocka_unit_test(test_layers),   cmocka_unit_test(test_window_flags),
-        cmocka_unit_test(test_refused),      cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_refused),      cmocka_unit_test(test_unknown),      cmocka_unit_test(test_parallel_experts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

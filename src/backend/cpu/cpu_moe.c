@@ -32,17 +32,15 @@ static void share_out(const struct op_moe *op, float *score, const struct kern_o
     }
 }
 
-/* The largest value among [first, last) that is not yet taken, the lower number first among equals; -1 when
- * none is a number. */
-static int best_of(const float *value, const float *bias, int first, int last, const int32_t *taken, int n_taken)
+/* The largest value among [first, last) but `skip`, the lower number first among equals; -1 when none is a
+ * number. */
+static int best_of(const float *value, const float *bias, int first, int last, int skip)
 {
     int best = -1;
     float most = 0;
     for (int e = first; e < last; e++) {
         float v = value[e] + (bias ? bias[e] : 0);
-        bool free = true;
-        for (int i = 0; i < n_taken; i++) free = free && taken[i] != e;
-        if (free && (best < 0 ? v == v : v > most)) {
+        if (e != skip && (best < 0 ? v == v : v > most)) {
             best = e;
             most = v;
         }
@@ -54,12 +52,10 @@ static int best_of(const float *value, const float *bias, int first, int last, c
  * where each is a sigmoid (V3). */
 static float group_worth(const struct op_moe *op, const float *share, int group, int size)
 {
-    int32_t taken[2];
     float worth = 0;
-    for (int i = 0; i < (op->gating == MOE_SIGMOID ? 2 : 1) && i < size; i++) {
-        int best = best_of(share, op->choice_bias, group * size, (group + 1) * size, taken, i);
+    for (int i = 0, best = -1; i < (op->gating == MOE_SIGMOID ? 2 : 1) && i < size; i++) {
+        best = best_of(share, op->choice_bias, group * size, (group + 1) * size, best);
         if (best < 0) return -INFINITY;
-        taken[i] = best;
         worth += share[best] + (op->choice_bias ? op->choice_bias[best] : 0);
     }
     return worth;
@@ -93,12 +89,13 @@ static void choose(const struct op_moe *op, float *score, const struct kern_ops 
         int best = -1;
         for (int g = 0; g < n_groups; g++) {
             if (!(groups >> g & 1)) continue;
-            int e = best_of(score, bias, g * size, (g + 1) * size, chosen, i);
+            int e = best_of(score, bias, g * size, (g + 1) * size, -1);
             if (e >= 0 && (best < 0 || score[e] + (bias ? bias[e] : 0) > score[best] + (bias ? bias[best] : 0)))
                 best = e;
         }
         chosen[i] = best < 0 ? i : best; /* scores that are not numbers */
         share[i] = score[chosen[i]];
+        score[chosen[i]] = NAN; /* taken */
     }
     size_t n_used = (size_t)op->n_used;
     if (op->gating == MOE_SOFTMAX_CHOSEN)

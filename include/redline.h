@@ -182,7 +182,7 @@ struct redline_engine_params {
     int n_seqs;         /* requests that run at the same time, and sessions that rest in the cache; 0: 1 */
     int n_cache;        /* tokens of all sequences together; 0: n_seqs times n_ctx */
     int n_ubatch;       /* most tokens of one forward pass; 0: 512.  An encoder, whose tokens see what follows
-                           them too, reads a sequence in one pass: 0 is then n_ctx, if that is more */
+                           them too, reads a sequence in one pass: 0 is then n_ctx, if that is more; at most 65536 */
     int n_outputs;      /* most logits rows of one forward pass; 0: n_seqs or 16, the larger */
     int n_queue;        /* most requests that wait; 0: 256 */
     const char *type_k; /* "f32", "f16", "bf16", "q8_0" or "q4_0"; NULL: f16 */

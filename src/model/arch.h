@@ -104,7 +104,7 @@ struct arch {
     enum activation act;
     bool encoder;        /* every token sees the whole sequence; there are no logits */
     bool positions;      /* a table of learned positions is needed */
-    bool plain_mpt;      /* such a table, and divisors of hidden values, are used where present */
+    bool mpt_extras;      /* such a table, and divisors of hidden values, are used where present */
     bool rope_factors;   /* divisors of the rotary frequencies are used where present */
     bool second_norm;    /* a second norm of the stream is used where present: see weights.h */
     bool embed_norm;     /* rows of the embedding are normed */

@@ -198,7 +198,7 @@ static enum wanted wants_norm(const struct hparams *h, enum need need)
     bool weighted = !arch->norm_unweighted;
     bool before = weighted && (arch->norms == NORMS_BEFORE || arch->norms == NORMS_AROUND);
     switch (need) {
-    case POSITIONS: return arch->positions ? YES : arch->plain_mpt ? IF_PRESENT : NO;
+    case POSITIONS: return arch->positions ? YES : arch->mpt_extras ? IF_PRESENT : NO;
     case TYPES: return arch->encoder && arch->embed_norm ? IF_PRESENT : NO;
     case FACTORS: return arch->rope_factors ? IF_PRESENT : NO;
     case NORM_SECOND: return arch->second_norm ? IF_PRESENT : NO;
@@ -246,7 +246,7 @@ static enum wanted wants(const struct binder *bind, enum need need, int layer)
     case DENSE_GATED: return !experts && ffn == FFN_GATED ? YES : NO;
     case DENSE_FUSED: return !experts && ffn == FFN_FUSED ? YES : NO;
     case DENSE_DOWN: return !experts ? YES : NO;
-    case DENSE_MAYBE: return !experts && h->arch->plain_mpt ? IF_PRESENT : NO;
+    case DENSE_MAYBE: return !experts && h->arch->mpt_extras ? IF_PRESENT : NO;
     case EXPERTS: return experts ? YES : NO;
     case EXPERTS_FUSED: return experts && fused ? YES : NO;
     case EXPERTS_SPLIT: return experts && !fused ? YES : NO;

@@ -11,6 +11,7 @@
 
 #include "hollow.h"
 #include "model.h"
+#include "nmse.h"
 #include "scratch.h"
 
 enum { MOST_MODELS = 200, MOST_TOKENS = 512 };
@@ -92,16 +93,6 @@ static int feed(struct model *m, const struct family *f, int step, float *out)
 }
 
 /* ---- comparing ----------------------------------------------------------------------------------- */
-
-static double nmse(const float *a, const float *b, size_t n)
-{
-    double diff = 0, norm = 0;
-    for (size_t i = 0; i < n; i++) {
-        diff += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
-        norm += (double)b[i] * (double)b[i];
-    }
-    return diff / norm;
-}
 
 /* The known rows, n numbers; NULL when the file has another size. */
 static float *read_reference(const char *name, size_t n)

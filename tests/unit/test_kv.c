@@ -9,6 +9,7 @@
 
 #include "hollow.h"
 #include "model.h"
+#include "nmse.h"
 #include "scratch.h"
 
 enum { N_TOKENS = 300, BATCH = 16 };
@@ -144,16 +145,6 @@ static void test_ring_bytes(void **state)
 }
 
 /* ---- types ------------------------------------------------------------------------------------- */
-
-static double nmse(const float *a, const float *b, size_t n)
-{
-    double diff = 0, norm = 0;
-    for (size_t i = 0; i < n; i++) {
-        diff += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
-        norm += (double)b[i] * (double)b[i];
-    }
-    return diff / norm;
-}
 
 static float *logits_with(const char *name, enum dtype kv, size_t *n)
 {

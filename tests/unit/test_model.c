@@ -12,6 +12,7 @@
 
 #include "base.h"
 #include "model.h"
+#include "nmse.h"
 #include "scratch.h"
 #include "tiny.h"
 
@@ -66,16 +67,6 @@ static void feed(struct model *m, int seq, const int32_t *ids, int n, int step, 
         OK(model_run(m, &err));
         memcpy(out + (size_t)i * v, m->buffers.logits, (size_t)k * v * sizeof *out);
     }
-}
-
-static double nmse(const float *a, const float *b, size_t n)
-{
-    double diff = 0, norm = 0;
-    for (size_t i = 0; i < n; i++) {
-        diff += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
-        norm += (double)b[i] * (double)b[i];
-    }
-    return diff / norm;
 }
 
 static float *logits_of(const char *path, int n_threads, bool exact, const int32_t *ids, int n, int step, enum dtype kv)

@@ -53,7 +53,7 @@ struct redline_plan {
     int n_threads, n_ctx, n_seqs, n_ubatch, n_layers;
     const char *type_k, *type_v;
     uint64_t weight_bytes;     /* used tensors */
-    bool weights_copied;       /* into huge pages, while loading; or read where the file is mapped */
+    bool huge_pages;           /* for what is packed of them, at first use */
     uint64_t unused_bytes;     /* tensors that nothing reads: never loaded */
     uint64_t kv_bytes;         /* address space; memory as it is touched */
     uint64_t kv_token_bytes;   /* of one position over all layers that see the whole context */

@@ -26,9 +26,6 @@ struct backend_params {
     int n_threads; /* of a CPU */
     bool adapt;    /* fewer of them may be used where that pays; for one who did not ask for a number */
     bool exact;    /* float32 activations in every product */
-    void (*placed)(void *user, size_t bytes); /* so much of a weight has been copied; may be
-                                                NULL; called by place() alone */
-    void *user;
     const struct backend_watch *watch; /* NULL: nobody watches */
 };
 
@@ -43,12 +40,8 @@ struct backend_ops {
                    struct redline_err *err);
     void (*release)(struct backend *b, void *p, size_t bytes); /* accepts NULL */
 
-    /* Whether weights are copied when they are placed; otherwise they are read where the file is mapped. */
-    bool (*copies)(void);
-
-    /* Makes a weight of the mapped file usable: checks that kernels exist for its type, and sets
-     * w->data and its strides to what the ops shall use.  `whole`: all of it is read for a token, not a row.
-     * `name` is for messages. */
+    /* Makes a weight of the mapped file usable: checks that kernels exist for its type, and sets w->placed.
+     * `whole`: products read it; otherwise single rows are looked up.  `name` is for messages. */
     int (*place)(struct backend *b, struct weight *w, bool whole, struct str name, struct redline_err *err);
 
     /* Scratch memory for steps within these limits: how much, and getting it. */

@@ -75,6 +75,16 @@ void file_unmap(struct file_map *map)
 #define MADV_POPULATE_READ 22 /* Linux 5.14; older kernels say EINVAL */
 #endif
 
+/* Whether the page cache seems to hold a piece: some of its pages are looked at. */
+static bool is_cached(char *piece, size_t n)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), step = ROUND_UP(n / 64 + 1, page);
+    unsigned char cached = 1;
+    for (size_t at = 0; at < n && cached & 1; at += step)
+        if (mincore(piece + at, 1, &cached)) return false;
+    return cached & 1;
+}
+
 void file_map_prefetch(const struct file_map *map,
                        void (*progress)(void *user, size_t done, size_t total), void *user)
 {
@@ -82,8 +92,10 @@ void file_map_prefetch(const struct file_map *map,
     for (size_t at = 0; at < map->bytes;) {
         size_t n = MIN(map->bytes - at, (size_t)PREFETCH_PIECE);
         char *piece = (char *)(uintptr_t)map->data + at;
-        waits = waits && madvise(piece, n, MADV_POPULATE_READ) == 0;
-        if (!waits) madvise(piece, n, MADV_WILLNEED);
+        if (!is_cached(piece, n)) {
+            waits = waits && madvise(piece, n, MADV_POPULATE_READ) == 0;
+            madvise(piece, n, waits ? MADV_DONTNEED : MADV_WILLNEED); /* cached is enough */
+        }
         at += n;
         if (progress) progress(user, at, map->bytes);
     }

@@ -19,8 +19,8 @@ struct file_map {
 int  file_map(struct file_map *out, const char *path, struct redline_err *err);
 void file_unmap(struct file_map *map); /* accepts {0}; leaves {0} */
 
-/* Brings the pages into memory in file order and waits for them, calling progress(user, done, total) now
- * and then (may be NULL).  Where the system cannot wait, it is asked to read ahead; not an error either. */
+/* Brings a file into the page cache, in file order, and waits for it, calling progress(user, done, total) now and
+ * then (may be NULL).  Where the system cannot wait, it is asked to read ahead; not an error either. */
 void file_map_prefetch(const struct file_map *map, void (*progress)(void *user, size_t done, size_t total),
                        void *user);
 

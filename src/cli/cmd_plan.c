@@ -48,7 +48,7 @@ static int print_text(const struct redline_model *model, const struct plan *plan
     snprintf(kv, sizeof kv, "%d tokens, %s keys, %s values; memory as it is touched", p->n_ctx, p->type_k,
              p->type_v);
     snprintf(where, sizeof where, "%s, %d layers on %s",
-             p->weights_copied ? "copied into huge pages" : "mapped from the file", p->n_layers, p->device);
+             p->huge_pages ? "packed into huge pages at first use" : "packed at first use", p->n_layers, p->device);
     TRY(buf_printf(out, err, "device %s, %d thread%s, batches of up to %d tokens\n\n", p->device,
                    p->n_threads, p->n_threads == 1 ? "" : "s", p->n_ubatch));
     TRY(print_row(out, "weights", p->weight_bytes, where, err));

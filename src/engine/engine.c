@@ -29,13 +29,6 @@ static void report_progress(void *user, size_t done, size_t total)
     engine_emit(l->engine, &event);
 }
 
-static void report_placed(void *user, size_t bytes)
-{
-    struct loading *l = user;
-    report_progress(l, bytes, 0);
-    l->before += bytes;
-}
-
 /* Brings the file into the page cache, so that the first token does not wait for the disk. */
 static void read_ahead(const struct redline_engine *e, uint64_t start)
 {
@@ -88,14 +81,11 @@ static int fill_engine(struct redline_engine *e, const struct redline_engine_par
     TRY(plan_params(&p, e->source, params, err));
     cpu_facts(&e->cpu);
     cpu_features_text(cpu_features(), e->features, sizeof e->features);
-    struct loading l = {.engine = e, .start_ns = start, .total = e->plan.weight_bytes};
-    p.backend.placed = report_placed;
-    p.backend.user = &l;
     if (params->imatrix) p.backend.watch = collect_watch(params->imatrix);
     TRY(backend_cpu.open(&e->backend, &p.backend, err));
     TRY(model_open(&e->model, e->source->gguf, e->backend, &p.model, err));
     TRY(make_lists(e, p.model.n_seqs, p.n_queue, err));
-    if (!e->plan.weights_copied) read_ahead(e, start);
+    read_ahead(e, start);
     e->load_ns = clock_ns() - start;
     return engine_start(e, err);
 }

@@ -134,7 +134,7 @@ int redline_plan(const struct redline_model *model, const struct redline_engine_
         .kv_token_ops = (uint64_t)(model->h.n_layers - n_windowed) * layer_ops,
         .kv_window_token_ops = (uint64_t)n_windowed * layer_ops,
         .n_ctx_train = model->h.n_ctx_train,
-        .weights_copied = backend_cpu.copies(),
+        .huge_pages = cpu_has_huge_pages(),
     };
     out->total_bytes = total;
     out->fits = out->total_bytes + MARGIN_BYTES <= out->available_bytes;

@@ -19,7 +19,7 @@ static const struct kern_ops *const tables[] = {
 /* Behind name and need, struct kern_ops is nothing but function pointers: an array of slots. */
 typedef void (*slot_fn)(void);
 enum {
-    FIRST_SLOT = offsetof(struct kern_ops, mm),
+    FIRST_SLOT = offsetof(struct kern_ops, pack),
     N_SLOTS = (sizeof(struct kern_ops) - FIRST_SLOT) / sizeof(slot_fn),
 };
 _Static_assert(FIRST_SLOT % alignof(slot_fn) == 0, "slots are aligned");

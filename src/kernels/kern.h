@@ -17,18 +17,25 @@
 
 #include "blocks.h"
 #include "dtype.h"
+#include "strip.h"
 
 /* y[t * y_stride + r] = sum over c of w(r, c) * x(t, c), for R rows of weights and T tokens.
  *
- * x holds C float32 numbers per token for F32, F16 and BF16 weights (sums are float32), and
- * ceil(C / 256) struct act_q8 for quantised ones.  C is a multiple of the weight type's block, not
- * necessarily of 256.  w and its stride have no alignment beyond the block's own fields; x is 64-byte
- * aligned per token for act_q8, 4-byte for float32. */
+ * w holds strips (strip.h), each on a cache line.  x holds C float32 numbers per token for F32, F16 and BF16
+ * weights, and ceil(C / 256) struct act_q8 for quantised ones, on a cache line per token.  C is a multiple of the
+ * weight type's block, not necessarily of 256.
+ *
+ * The sum is defined to the last bit, so every table gives the same:
+ * floats: sum = fma(w, x, sum) over each KERN_PIECE columns, from 0; y = 0 + the first of them + the second...
+ * quantised: groups of 16 or 32 columns have w = d q + m; x = e p.  y = fma(q . p, d e, y) group by group, from
+ *     0, with q . p an exact integer; of types that have m, each time followed by y = fma(m, e (sum of p), y). */
+enum { KERN_PIECE = 64 };
+
 struct kern_mm_args {
     float *y;        /* [T, R] */
     size_t y_stride; /* floats from token to token */
-    const void *w;   /* [R, C] */
-    size_t w_stride; /* bytes from row to row */
+    const void *w;   /* [ceil(R / 16)] strips of C columns */
+    size_t w_stride; /* bytes from strip to strip */
     const void *x;   /* [T, C] */
     size_t x_stride; /* bytes from token to token */
     int n_rows, n_cols, n_tokens;
@@ -52,6 +59,9 @@ enum kern_act {
 struct kern_ops {
     const char *name; /* "scalar", "avx2", "avx512" */
     uint32_t need;    /* cpu.h features */
+
+    /* Rows of a file into one strip: n_rows of them, up to 16, row_bytes apart; rows that lack become zeros. */
+    void (*pack)(void *strip, enum dtype dtype, const void *rows, size_t row_bytes, int n_rows, int n_cols);
 
     /* Matrix product by weight type; see above. */
     kern_mm_fn *mm[DTYPE_COUNT];
@@ -124,8 +134,8 @@ const struct kern_ops *kern_ops(void);
 /* The name of the table that a slot of kern_select() was taken from, given one of its functions. */
 const char *kern_origin(const void *function);
 
-/* The matrix product with float32 activations for any weight type: rows are decoded piece by piece and
- * multiplied in float32.  What `--exact` uses. */
+/* The matrix product with float32 activations for any weight type, and rows as they lie in the file, w_stride
+ * bytes apart: decoded piece by piece and multiplied in float32.  What `--exact` uses. */
 void kern_mm_exact(const struct kern_ops *k, enum dtype dtype, const struct kern_mm_args *a);
 
 #endif

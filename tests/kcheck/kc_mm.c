@@ -1,7 +1,8 @@
-/* kc_mm.c - matrix products: right within the bound, and the same bits whatever shares the call.
+/* kc_mm.c - packing and matrix products: right within the bound, the bits of the definition, and the same bits
+ * whatever shares the call.
  *
  * The reference is the decoded weights times the activations in double.  Shapes: every width up to
- * 300 that the type allows and some of real models; every number of rows and tokens up to 19 and 9
+ * 300 that the type allows and some of real models; every number of rows and tokens up to 35 and 20
  * at one width, so that every remainder of a register block occurs. */
 #include <math.h>
 #include <stdlib.h>
@@ -10,10 +11,12 @@
 #include "base.h"
 #include "kcheck.h"
 
-enum { ROWS = 19, TOKENS = 9, WIDEST = 11008 };
+enum { ROWS = 35, TOKENS = 20, WIDEST = 11008, ROOM_BYTES = 4 * WIDEST + 64 };
 
 static struct {
     double w[ROWS * WIDEST], magnitude[ROWS * WIDEST], x[TOKENS * WIDEST];
+    char rows[ROWS * ROOM_BYTES]; /* as they lie in a file */
+    float y[ROWS * TOKENS];       /* what the definition gives */
 } * ref;
 
 struct product {
@@ -22,7 +25,8 @@ struct product {
     enum kc_fill fill;
     bool is_quantized;
     char *w, *x;             /* of the same name in a, to be written */
-    size_t w_bytes, x_bytes; /* of one row, of one token; strides are larger */
+    size_t w_bytes, x_bytes; /* of one strip, of one token; strides are larger */
+    size_t row_bytes;        /* of ref->rows */
 };
 
 static size_t span(size_t stride, size_t last, int n)
@@ -30,11 +34,23 @@ static size_t span(size_t stride, size_t last, int n)
     return n ? stride * (size_t)(n - 1) + last : 0;
 }
 
+static char *row_at(const struct product *p, int r)
+{
+    return ref->rows + (size_t)r * p->row_bytes;
+}
+
+static void pack_rows(const struct product *p)
+{
+    for (int r = 0; r < p->a.n_rows; r += STRIP)
+        kern_scalar.pack(p->w + (size_t)(r / STRIP) * p->a.w_stride, p->dtype, row_at(p, r), p->row_bytes,
+                         MIN(STRIP, p->a.n_rows - r), p->a.n_cols);
+}
+
 static void fill_inputs(struct kc *kc, struct product *p)
 {
     size_t n = (size_t)p->a.n_cols;
-    for (int r = 0; r < p->a.n_rows; r++)
-        kc_fill_weights(kc, p->fill, p->dtype, p->w + (size_t)r * p->a.w_stride, n);
+    for (int r = 0; r < p->a.n_rows; r++) kc_fill_weights(kc, p->fill, p->dtype, row_at(p, r), n);
+    pack_rows(p);
     for (int t = 0; t < p->a.n_tokens; t++) {
         void *token = p->x + (size_t)t * p->a.x_stride;
         if (p->is_quantized)
@@ -44,28 +60,27 @@ static void fill_inputs(struct kc *kc, struct product *p)
     }
 }
 
-/* Rows odd bytes apart where the block's own fields allow it, so that nothing is aligned by chance.
- */
 static void make(struct kc *kc, struct product *p, enum kc_fill fill, int rows, int cols,
                  int tokens)
 {
     const struct dtype_info *info = dtype_info((uint32_t)kc->index);
+    int n_strips = CEIL_DIV(rows, STRIP);
     memset(p, 0, sizeof *p);
     p->dtype = (enum dtype)kc->index;
     p->fill = fill;
     p->is_quantized = info->is_quantized;
-    p->w_bytes = dtype_row_bytes(info, (uint64_t)cols);
+    p->row_bytes = dtype_row_bytes(info, (uint64_t)cols);
+    p->w_bytes = strip_bytes(strip_form(p->dtype), cols);
     p->x_bytes =
         p->is_quantized ? (size_t)CEIL_DIV(cols, 256) * sizeof(struct act_q8) : (size_t)cols * 4;
-    size_t unit = p->dtype == DTYPE_F32 ? 4 : p->dtype == DTYPE_MXFP4 ? 1 : 2;
     p->a.n_rows = rows;
     p->a.n_cols = cols;
     p->a.n_tokens = tokens;
-    p->a.w_stride = p->w_bytes + unit * (size_t)kc_below(kc, 4);
+    p->a.w_stride = p->w_bytes + 64 * (size_t)kc_below(kc, 4);
     p->a.x_stride = p->x_bytes + (p->is_quantized ? 64 : 4) * (size_t)kc_below(kc, 3);
     p->a.y_stride = (size_t)rows + (size_t)kc_below(kc, 4);
     kc_reset(kc);
-    p->a.w = p->w = kc_in(kc, span(p->a.w_stride, p->w_bytes, rows));
+    p->a.w = p->w = kc_in(kc, span(p->a.w_stride, p->w_bytes, n_strips));
     p->a.x = p->x = kc_in(kc, span(p->a.x_stride, p->x_bytes, tokens));
     p->a.y = kc_out(kc, span(p->a.y_stride, (size_t)rows, tokens) * sizeof(float));
     fill_inputs(kc, p);
@@ -80,8 +95,7 @@ static void decode_inputs(const struct product *p)
 {
     size_t n = (size_t)p->a.n_cols;
     for (size_t r = 0; r < (size_t)p->a.n_rows; r++)
-        kc_decode(p->dtype, ref->w + r * n, ref->magnitude + r * n,
-                  (const char *)p->a.w + r * p->a.w_stride, n);
+        kc_decode(p->dtype, ref->w + r * n, ref->magnitude + r * n, row_at(p, (int)r), n);
     for (size_t t = 0; t < (size_t)p->a.n_tokens; t++) {
         const void *token = (const char *)p->a.x + t * p->a.x_stride;
         if (p->is_quantized)
@@ -123,6 +137,26 @@ static void judge(struct kc *kc, const struct product *p)
         }
 }
 
+/* Two NaNs are the same. */
+static bool same(float a, float b)
+{
+    return (isnan(a) && isnan(b)) || memcmp(&a, &b, sizeof a) == 0;
+}
+
+/* Bit by bit what the scalar table gives. */
+static void define(struct kc *kc, const struct product *p)
+{
+    struct kern_mm_args a = p->a;
+    a.y = ref->y;
+    a.y_stride = (size_t)a.n_rows;
+    kern_scalar.mm[p->dtype](&a);
+    for (int t = 0; t < a.n_tokens; t++)
+        for (int r = 0; r < a.n_rows; r++) {
+            float got = p->a.y[(size_t)t * p->a.y_stride + (size_t)r], want = ref->y[t * a.n_rows + r];
+            if (!same(got, want)) kc_fail(kc, "row %d, token %d: %a, defined as %a", r, t, (double)got, (double)want);
+        }
+}
+
 static void shape(struct kc *kc, enum kc_fill fill, int rows, int cols, int tokens)
 {
     struct product p;
@@ -132,6 +166,7 @@ static void shape(struct kc *kc, enum kc_fill fill, int rows, int cols, int toke
     make(kc, &p, fill, rows, cols, tokens);
     call(kc, &p);
     judge(kc, &p);
+    define(kc, &p);
 }
 
 /* Codes near zero under large scales: rows of zeros give zero, and sums of positive products are held
@@ -144,7 +179,8 @@ static void narrow(struct kc *kc, bool ones, int cols)
     kc_case(kc, "R=%d C=%d T=%d, codes 0%s", R, cols, T, ones ? " and 1" : "");
     make(kc, &p, KC_RANDOM, R, cols, T);
     for (size_t r = 0; r < R; r++)
-        kc_fill_narrow_weights(kc, ones, p.dtype, p.w + r * p.a.w_stride, (size_t)cols);
+        kc_fill_narrow_weights(kc, ones, p.dtype, row_at(&p, (int)r), (size_t)cols);
+    pack_rows(&p);
     for (size_t t = 0; t < T; t++)
         kc_fill_narrow_acts(kc, (void *)(p.x + t * p.a.x_stride), (size_t)cols);
     call(kc, &p);
@@ -165,13 +201,13 @@ static void parts(struct kc *kc, enum kc_fill fill, int cols)
     const struct kern_mm_args all = p.a;
     for (int rows = 1; rows <= ROWS; rows++)
         for (int tokens = 1; tokens <= TOKENS; tokens++) {
-            int r0 = ROWS - rows ? kc_below(kc, ROWS - rows) : 0;
+            int r0 = kc_below(kc, (ROWS - rows) / STRIP + 1) * STRIP;
             int t0 = TOKENS - tokens ? kc_below(kc, TOKENS - tokens) : 0;
             kc_case(kc, "rows %d+%d, tokens %d+%d of R=%d T=%d C=%d, %s", r0, rows, t0, tokens,
                     ROWS, TOKENS, cols, kc_fill_names[fill]);
             p.a.n_rows = rows;
             p.a.n_tokens = tokens;
-            p.a.w = (const char *)all.w + (size_t)r0 * all.w_stride;
+            p.a.w = (const char *)all.w + (size_t)(r0 / STRIP) * all.w_stride;
             p.a.x = (const char *)all.x + (size_t)t0 * all.x_stride;
             kc->ops->mm[p.dtype](&p.a);
             for (int t = 0; t < tokens; t++)
@@ -194,7 +230,7 @@ void kc_check_mm(struct kc *kc)
                 shape(kc, fill, 1 + kc_below(kc, ROWS), cols, 1 + kc_below(kc, TOKENS));
         for (size_t i = 0; i < COUNT_OF(large); i++)
             if (large[i] % block == 0)
-                shape(kc, fill, 1 + kc_below(kc, 5), large[i], 1 + kc_below(kc, 5));
+                shape(kc, fill, 1 + kc_below(kc, 5), large[i], 1 + kc_below(kc, 5) * 3);
         if (block == 1)
             parts(kc, fill, 256 + kc_below(kc, 45));
         else
@@ -209,4 +245,42 @@ void kc_check_mm(struct kc *kc)
     int width = block == 1 ? 77 : block == 32 ? 96 : 256;
     for (int rows = 0; rows <= ROWS; rows++)
         for (int tokens = 0; tokens <= TOKENS; tokens++) shape(kc, KC_RANDOM, rows, width, tokens);
+}
+
+/* ---- pack ---------------------------------------------------------------------------------------- */
+
+static void pack_shape(struct kc *kc, enum dtype dtype, enum kc_fill fill, int rows, int cols)
+{
+    size_t row_bytes = dtype_row_bytes(dtype_info(dtype), (uint64_t)cols), bytes = strip_bytes(strip_form(dtype), cols);
+    size_t stride = row_bytes + (size_t)kc_below(kc, 4);
+    kc->side = (enum kc_side)kc_below(kc, 2);
+    kc_case(kc, "%s R=%d C=%d, %s", dtype_name(dtype), rows, cols, kc_fill_names[fill]);
+    kc_reset(kc);
+    char *in = kc_in(kc, span(stride, row_bytes, rows)), *out = kc_out(kc, bytes);
+    for (int r = 0; r < rows; r++) {
+        kc_fill_weights(kc, fill, dtype, ref->rows, (size_t)cols);
+        memcpy(in + (size_t)r * stride, ref->rows, row_bytes);
+    }
+    kc_before(kc);
+    kc->ops->pack(out, dtype, in, stride, rows, cols);
+    kc_after(kc);
+    kern_scalar.pack(ref->rows, dtype, in, stride, rows, cols);
+    if (memcmp(out, ref->rows, bytes)) kc_fail(kc, "not the strip that is defined");
+}
+
+void kc_check_pack(struct kc *kc)
+{
+    static const int large[] = {2048, 2880, 4096};
+    if (!ref) ref = calloc(1, sizeof *ref);
+    if (!ref) kc_fail(kc, "no memory for the reference");
+    for (int type = 0; type < DTYPE_COUNT; type++) {
+        const struct dtype_info *info = dtype_info((uint32_t)type);
+        if (!info || !info->is_weight) continue;
+        for (int cols = info->block_n; cols <= 600; cols += info->block_n)
+            pack_shape(kc, (enum dtype)type, KC_RANDOM, 1 + kc_below(kc, STRIP), cols);
+        for (int rows = 1; rows <= STRIP; rows++)
+            for (size_t i = 0; i < COUNT_OF(large); i++)
+                if (large[i] % info->block_n == 0)
+                    pack_shape(kc, (enum dtype)type, (enum kc_fill)kc_below(kc, KC_FILLS), rows, large[i]);
+    }
 }

@@ -182,13 +182,15 @@ static void mm_offset_afterwards(const struct kern_mm_args *a)
     kern_scalar.mm[DTYPE_Q8_0](a);
     for (int t = 0; t < a->n_tokens; t++)
         for (int r = 0; r < a->n_rows; r++) {
-            const struct block_q8_0 *w =
-                (const void *)((const char *)a->w + (size_t)r * a->w_stride);
+            const char *strip = (const char *)a->w + (size_t)(r / STRIP) * a->w_stride;
             const struct act_q8 *x = (const void *)((const char *)a->x + (size_t)t * a->x_stride);
             float *y = a->y + (size_t)t * a->y_stride + r, low = 0;
             for (int b = 0; b < a->n_cols / 32; b++) {
                 int sum = x[b / 8].sum[b % 8 * 2] + x[b / 8].sum[b % 8 * 2 + 1];
-                low += 128 * float_of_f16(w[b].d) * x[b / 8].d[b % 8] * (float)sum;
+                const char *chunk = strip + strip_chunk_at(strip_form(DTYPE_Q8_0), b / 8);
+                uint16_t d;
+                memcpy(&d, chunk + 2 * (b % 8 * STRIP + r % STRIP), sizeof d);
+                low += 128 * float_of_f16(d) * x[b / 8].d[b % 8] * (float)sum;
             }
             volatile float raised = *y + low;
             *y = raised - low;
@@ -201,11 +203,10 @@ static void mm_batch_differs(const struct kern_mm_args *a)
     kern_scalar.mm[DTYPE_F32](a);
     if (a->n_tokens < 2) return;
     for (int r = 0; r < a->n_rows; r++) {
-        const float *w =
-            (const float *)(const void *)((const char *)a->w + (size_t)r * a->w_stride);
+        const float *w = (const float *)(const void *)((const char *)a->w + (size_t)(r / STRIP) * a->w_stride);
         const float *x = a->x;
         float sum = 0;
-        for (int c = a->n_cols; c-- > 0;) sum += w[c] * x[c];
+        for (int c = a->n_cols; c-- > 0;) sum += w[c * STRIP + r % STRIP] * x[c];
         a->y[r] = sum;
     }
 }

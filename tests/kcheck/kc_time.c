@@ -1,11 +1,12 @@
 /* kc_time.c - how fast each slot is, against the scalar one.
  *
  * A sample is a batch of calls that lasts about a millisecond; the figure is the least of several,
- * which is what the kernel needs when nobody disturbs it.  Matrix products: one token and 64, 4096
+ * which is what the kernel needs when nobody disturbs it.  Matrix products: one token and 128, 4096
  * columns, with weights that fit into a second-level cache and with weights that fit into none. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "base.h"
@@ -15,7 +16,7 @@ enum {
     N = 4096,
     HEAD = 128,
     ROWS_KV = 512,
-    TOKENS = 64,
+    TOKENS = 128,
     SMALL_BYTES = 512 << 10,
     LARGE_BYTES = 64 << 20
 };
@@ -25,7 +26,8 @@ static struct bench {
     float *a, *b, *y, *cs; /* TOKENS * N each */
     float *squares;        /* N, of b */
     struct act_q8 *acts;
-    char *weights[DTYPE_COUNT]; /* LARGE_BYTES, made when asked for */
+    char *weights[DTYPE_COUNT]; /* rows, LARGE_BYTES, made when asked for */
+    char *strips;               /* of a product; as many */
     int n_rows, n_tokens;       /* of a product */
     int n_queries;              /* of attention */
 } bench;
@@ -75,6 +77,18 @@ static char *weights(struct kc *kc)
     return w;
 }
 
+/* The same as strips; N columns of any type make a strip as long as its rows. */
+static void pack_weights(struct kc *kc)
+{
+    enum dtype dtype = (enum dtype)kc->index;
+    size_t row = dtype_row_bytes(dtype_info(dtype), N);
+    const char *rows = weights(kc);
+    if (!bench.strips) bench.strips = room(LARGE_BYTES);
+    madvise(bench.strips, LARGE_BYTES, MADV_HUGEPAGE);
+    for (size_t at = 0; at + STRIP * row <= LARGE_BYTES; at += STRIP * row)
+        kern_scalar.pack(bench.strips + at, dtype, rows + at % (256 * row), row, STRIP, N);
+}
+
 /* ---- one call of each slot --------------------------------------------------------------- */
 
 static void call_mm(const struct kern_ops *ops, struct kc *kc)
@@ -83,8 +97,8 @@ static void call_mm(const struct kern_ops *ops, struct kc *kc)
     struct kern_mm_args a = {
         .y = bench.y,
         .y_stride = (size_t)bench.n_rows,
-        .w = bench.weights[kc->index],
-        .w_stride = dtype_row_bytes(info, N),
+        .w = bench.strips,
+        .w_stride = STRIP * dtype_row_bytes(info, N),
         .n_rows = bench.n_rows,
         .n_cols = N,
         .n_tokens = bench.n_tokens,
@@ -92,6 +106,12 @@ static void call_mm(const struct kern_ops *ops, struct kc *kc)
     a.x = info->is_quantized ? (const void *)bench.acts : bench.a;
     a.x_stride = info->is_quantized ? N / 256 * sizeof *bench.acts : N * sizeof *bench.a;
     ops->mm[kc->index](&a);
+}
+
+static void call_pack(const struct kern_ops *ops, struct kc *kc)
+{
+    ops->pack(bench.y, DTYPE_Q4_K, bench.weights[DTYPE_Q4_K], dtype_row_bytes(dtype_info(DTYPE_Q4_K), N), STRIP, N);
+    (void)kc;
 }
 
 static void call_conversion(const struct kern_ops *ops, struct kc *kc)
@@ -149,6 +169,7 @@ static call_fn *call_of(const struct kc *kc)
 {
     const char *name = kc->group->name;
     if (!strcmp(name, "mm")) return call_mm;
+    if (!strcmp(name, "pack")) return call_pack;
     if (!strcmp(name, "decode") || !strncmp(name, "encode", 6)) return call_conversion;
     if (!strncmp(name, "kv_", 3)) return call_kv;
     return call_vector;
@@ -219,12 +240,12 @@ static void time_mm(struct kc *kc, bool json)
     size_t row = dtype_row_bytes(info, N);
     bool is_scalar =
         kc_slot(kc->ops, kc->group, kc->index) == kc_slot(kc->scalar, kc->group, kc->index);
-    weights(kc);
+    pack_weights(kc);
     for (int variant = 0; variant < 4; variant++) {
         char shape[32];
         bool large = variant & 1;
         bench.n_tokens = variant & 2 ? TOKENS : 1;
-        bench.n_rows = (int)MIN((large ? LARGE_BYTES : SMALL_BYTES) / row, 16 * N);
+        bench.n_rows = (int)MIN((large ? LARGE_BYTES : SMALL_BYTES) / row, 16 * N) / STRIP * STRIP;
         if (large && bench.n_tokens > 1) bench.n_rows = MIN(bench.n_rows, 2048);
         double scalar = scalar_mm_ns(kc, bench.n_rows);
         double ns = is_scalar ? scalar : least_ns(kc->ops, kc, 50);
@@ -262,7 +283,14 @@ void kc_time_slot(struct kc *kc, bool json)
         return;
     }
     if (kc->group->count == DTYPE_COUNT) weights(kc);
+    if (!strcmp(kc->group->name, "pack")) {
+        kc->index = DTYPE_Q4_K;
+        weights(kc);
+        kc->index = 0;
+    }
     double ns = least_ns(kc->ops, kc, 10), scalar = least_ns(kc->scalar, kc, 10);
-    const char *shape = !strcmp(kc->group->name, "rope") ? "n=128" : "n=4096";
+    const char *shape = !strcmp(kc->group->name, "rope")   ? "n=128"
+                        : !strcmp(kc->group->name, "pack") ? "Q4_K 16x4096"
+                                                           : "n=4096";
     print_line(kc, json, shape, ns, scalar / ns, 0, 0);
 }

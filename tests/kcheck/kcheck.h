@@ -103,6 +103,7 @@ void kc_for_lengths(struct kc *kc, void (*run)(struct kc *kc, enum kc_fill fill,
                     size_t step);
 
 /* ---- checks ------------------------------------------------------------------------------ */
+void kc_check_pack(struct kc *kc);
 void kc_check_mm(struct kc *kc);
 void kc_check_decode(struct kc *kc);
 void kc_check_encode(struct kc *kc);

@@ -1,7 +1,7 @@
 /* cpu_backend.c - the CPU as a backend: opening it, its scratch memory, and running a step.
  *
- * Weights keep the layout that they have in the file.  What every token reads is copied into huge pages where
- * the system has them, and the file's own pages are let go; the rest is read where it is mapped. */
+ * Products read strips, which are made of the file's rows as they are needed (cpu_store.h); what is looked up row
+ * by row stays where it is mapped. */
 #include "cpu_backend.h"
 
 #include <stdatomic.h>
@@ -10,7 +10,6 @@
 #include "base.h"
 #include "clock.h"
 #include "cpu.h"
-#include "file.h"
 #include "mem.h"
 
 static void cpu_close(struct backend **out)
@@ -37,8 +36,6 @@ static int cpu_open(struct backend **out, const struct backend_params *params,
     b->adapt = params->adapt;
     b->n_used = params->n_threads;
     pace_init(&b->pace, params->n_threads);
-    b->placed = params->placed;
-    b->user = params->user;
     b->watch = params->watch;
     int status = team_new(&b->team, params->n_threads, err);
     if (status) cpu_close(out);
@@ -58,21 +55,6 @@ static void cpu_release(struct backend *b, void *p, size_t bytes)
     mem_release(p, bytes);
 }
 
-static bool cpu_copies(void)
-{
-    return cpu_has_huge_pages();
-}
-
-static int copy_weight(struct cpu_backend *b, struct weight *w, struct redline_err *err)
-{
-    const void *mapped = w->data;
-    size_t bytes = w->mat_bytes * (size_t)w->n_mats;
-    TRY(store_put(&b->store, b->team, &w->data, bytes, err));
-    file_map_forget(mapped, bytes);
-    if (b->placed) b->placed(b->user, bytes);
-    return 0;
-}
-
 static int cpu_place(struct backend *base, struct weight *w, bool whole, struct str name,
                      struct redline_err *err)
 {
@@ -81,7 +63,7 @@ static int cpu_place(struct backend *base, struct weight *w, bool whole, struct 
         return err_set(err, REDLINE_SUPPORT, "tensor '%.*s' is of type %s, which has no kernel",
                        STR_ARG(name), dtype_name(w->dtype));
     if (!whole) return 0;
-    if (cpu_copies()) TRY(copy_weight(b, w, err));
+    TRY(store_place(&b->store, w, err));
     return b->watch ? b->watch->weight(b->watch->user, name, w, err) : 0;
 }
 
@@ -102,6 +84,7 @@ static size_t lay_out(struct cpu_scratch *s, char *p, const struct step_limits *
     size_t kv_heads = (size_t)l->n_kv_heads, act = act_bytes(l);
 
     s->attn_floats = cpu_attn_member_floats(l);
+    s->strip_bytes = STRIP * sizeof(float) * 256 * (act / sizeof(struct act_q8));
     struct {
         void *field; /* a pointer of s */
         size_t bytes;
@@ -122,6 +105,7 @@ static size_t lay_out(struct cpu_scratch *s, char *p, const struct step_limits *
         {&s->slot_of, n_tokens * used * sizeof(int32_t)},
         {&s->token_of, n_tokens * used * sizeof(int32_t)},
         {&s->expert_first, ((size_t)l->n_experts + 1) * sizeof(int32_t)},
+        {&s->strip, (size_t)n_threads * s->strip_bytes},
         {&s->attn, (size_t)n_threads * s->attn_floats * sizeof(float)},
         {&s->partial, cpu_attn_partial_floats(l, n_threads) * sizeof(float)},
     };
@@ -223,7 +207,6 @@ const struct backend_ops backend_cpu = {
     .close = cpu_close,
     .reserve = cpu_reserve,
     .release = cpu_release,
-    .copies = cpu_copies,
     .place = cpu_place,
     .scratch_bytes = cpu_scratch_bytes,
     .prepare = cpu_prepare_scratch,

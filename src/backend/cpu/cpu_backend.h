@@ -33,6 +33,8 @@ struct cpu_scratch {
     int32_t *slot_of;     /* [T, used] row in expert order */
     int32_t *token_of;    /* [T * used] the other way */
     int32_t *expert_first; /* [E + 1] first row of each expert */
+    char *strip;          /* per member: one of the widest weight, packed for the moment */
+    size_t strip_bytes;   /* of one member */
     float *attn;          /* per member: queries, scores, running and partial state */
     size_t attn_floats;   /* of one member */
     float *partial;       /* [T K G pieces, 2 + d] when pieces are shared out */
@@ -45,9 +47,7 @@ struct cpu_backend {
     bool adapt;
     struct pace pace;
     _Atomic int n_used;   /* threads of the last step; asked for by any thread */
-    struct store store;   /* of copied weights */
-    void (*placed)(void *user, size_t bytes);
-    void *user;
+    struct store store;   /* of weights */
     const struct backend_watch *watch; /* or NULL */
     const struct kern_ops *kern;
     bool exact;
@@ -97,7 +97,7 @@ struct cpu_rows cpu_prepare(const struct cpu_member *m, const struct cpu_source 
 void cpu_norm_row(const struct kern_ops *kern, const struct norm *norm, float *y, const float *x, size_t n);
 /* The kernel of an activation. */
 enum kern_act cpu_act(enum activation act);
-/* A number of rows per work item, a multiple of grain, that gives every member several. */
+/* A number of rows per work item, a multiple of grain and of STRIP, that gives every member several. */
 int cpu_chunk(const struct cpu_member *m, int n_rows, int grain);
 
 /* Address of position batch->pos[t] of head h in a layer's key or value pages. */

@@ -21,7 +21,7 @@ static struct cpu_rows rows_of_head(const struct cpu_rows *all, int h, int n_hea
 /* y = w x for all rows of w, shared out. */
 static void product(const struct cpu_member *m, const struct linear *w, const struct cpu_rows *x, float *y)
 {
-    int n_rows = w->w.n_rows, chunk = cpu_chunk(m, n_rows, 16);
+    int n_rows = w->w.n_rows, chunk = cpu_chunk(m, n_rows, 2 * STRIP);
     for (int64_t next; (next = team_next(m->team)) * chunk < n_rows;) {
         int first = (int)next * chunk;
         cpu_mm(m, w, 0, x, first, MIN(first + chunk, n_rows), y, (size_t)n_rows);

@@ -1,15 +1,12 @@
 /* cpu_mm.c - matrix products of the CPU backend: activations are brought into the form that the weight
- * type wants once, then ranges of rows are multiplied, in tiles that stay in the second-level cache. */
+ * type wants once, then ranges of rows are multiplied, in tiles whose sums stay in the second-level cache. */
 #include "cpu_backend.h"
 
 #include <string.h>
 
 #include "base.h"
 
-enum {
-    TILE_W_BYTES = 192 << 10, /* of weights, read again for every tile of tokens */
-    TILE_X_BYTES = 256 << 10, /* of activations */
-};
+enum { TILE_ROWS = 8 * STRIP, TILE_TOKENS = 512 };
 
 bool cpu_wants_q8(const struct cpu_backend *b, const struct weight *w)
 {
@@ -18,6 +15,13 @@ bool cpu_wants_q8(const struct cpu_backend *b, const struct weight *w)
 
 int cpu_chunk(const struct cpu_member *m, int n_rows, int grain)
 {
+    int a = grain, b = STRIP;
+    while (b > 0) { /* the greatest common divisor */
+        int rest = a % b;
+        a = b;
+        b = rest;
+    }
+    grain = grain / a * STRIP;
     int share = n_rows / (team_size(m->team) * 6);
     return MAX(grain, ROUND_UP(share, grain));
 }
@@ -69,42 +73,64 @@ static void add_bias(float *y, size_t y_stride, const float *bias, int n_rows, i
     for (int t = 0; t < n_tokens; t++) kern->add(y + (size_t)t * y_stride, bias, (size_t)n_rows);
 }
 
-/* One tile: all of its rows against all of its tokens. */
-static void mm_tile(const struct cpu_member *m, const struct weight *w, struct kern_mm_args *a)
+/* Products with float32 activations of rows as they lie in the file. */
+static void mm_exact(const struct cpu_member *m, const struct weight *w, size_t offset, struct kern_mm_args a)
 {
-    if (m->b->exact && dtype_info(w->dtype)->is_quantized)
-        kern_mm_exact(m->kern, w->dtype, a);
-    else
-        m->kern->mm[w->dtype](a);
+    a.w = (const char *)w->data + offset;
+    a.w_stride = w->row_bytes;
+    kern_mm_exact(m->kern, w->dtype, &a);
+}
+
+/* All tokens against strips, some tokens at a time. */
+static void mm_strips(const struct cpu_member *m, const struct weight *w, const char *strips, struct kern_mm_args a)
+{
+    int n_tokens = a.n_tokens;
+    a.w = strips;
+    a.w_stride = strip_bytes(strip_form(w->dtype), w->n_cols);
+    for (int t = 0; t < n_tokens; t += TILE_TOKENS) {
+        a.n_tokens = MIN(TILE_TOKENS, n_tokens - t);
+        m->kern->mm[w->dtype](&a);
+        a.x = (const char *)a.x + TILE_TOKENS * a.x_stride;
+        a.y += TILE_TOKENS * a.y_stride;
+    }
+}
+
+/* The same, where there are no strips yet: one at a time is packed for the moment. */
+static void mm_rows(const struct cpu_member *m, const struct weight *w, size_t offset, struct kern_mm_args a)
+{
+    const struct cpu_scratch *s = &m->b->scratch;
+    char *strip = s->strip + (size_t)m->id * s->strip_bytes;
+    int n_rows = a.n_rows;
+    for (int r = 0; r < n_rows; r += STRIP, a.y += STRIP) {
+        a.n_rows = MIN(STRIP, n_rows - r);
+        store_pack_rows(strip, w, offset + (size_t)r * w->row_bytes, a.n_rows, m->kern);
+        mm_strips(m, w, strip, a);
+    }
 }
 
 void cpu_mm(const struct cpu_member *m, const struct linear *l, int mat, const struct cpu_rows *x,
             int first, int last, float *y, size_t y_stride)
 {
     const struct weight *w = &l->w;
-    bool q8 = cpu_wants_q8(m->b, w);
-    size_t x_stride = q8 ? x->q8_stride : x->f32_stride * sizeof(float);
-    const char *x_data = q8 ? (const char *)x->q8 : (const char *)x->f32;
-    const char *w_data = (const char *)w->data + (size_t)mat * w->mat_bytes;
+    bool q8 = cpu_wants_q8(m->b, w), exact = m->b->exact && dtype_info(w->dtype)->is_quantized;
     bool shown = m->b->watch && first == 0 && last > 0; /* by the one member that does the first row */
     if (shown) m->b->watch->rows(m->b->watch->user, w, mat, x->f32, x->f32_stride, x->n_tokens);
-    int tile_rows = MAX(16, (int)(TILE_W_BYTES / w->row_bytes) / 16 * 16);
-    int tile_tokens = MAX(8, (int)(TILE_X_BYTES / x_stride) / 8 * 8);
-
-    for (int r = first; r < last; r += tile_rows) {
-        int n_rows = MIN(tile_rows, last - r);
-        for (int t = 0; t < x->n_tokens; t += tile_tokens) {
-            struct kern_mm_args a = {.y = y + (size_t)t * y_stride + r,
-                                     .y_stride = y_stride,
-                                     .w = w_data + (size_t)r * w->row_bytes,
-                                     .w_stride = w->row_bytes,
-                                     .x = x_data + (size_t)t * x_stride,
-                                     .x_stride = x_stride,
-                                     .n_rows = n_rows,
-                                     .n_cols = w->n_cols,
-                                     .n_tokens = MIN(tile_tokens, x->n_tokens - t)};
-            mm_tile(m, w, &a);
-        }
+    for (int r = first; r < last && x->n_tokens > 0; r += TILE_ROWS) {
+        size_t offset = (size_t)mat * w->mat_bytes + (size_t)r * w->row_bytes;
+        struct kern_mm_args a = {.y = y + r,
+                                 .y_stride = y_stride,
+                                 .x = q8 ? (const void *)x->q8 : x->f32,
+                                 .x_stride = q8 ? x->q8_stride : x->f32_stride * sizeof(float),
+                                 .n_rows = MIN(TILE_ROWS, last - r),
+                                 .n_cols = w->n_cols,
+                                 .n_tokens = x->n_tokens};
+        const char *strips = exact ? NULL : store_strips(w, offset, a.n_rows, m->kern);
+        if (exact)
+            mm_exact(m, w, offset, a);
+        else if (strips)
+            mm_strips(m, w, strips, a);
+        else
+            mm_rows(m, w, offset, a);
     }
     if (l->bias && last > first)
         add_bias(y + first, y_stride, l->bias + (size_t)mat * (size_t)w->n_rows + first, last - first,

@@ -127,7 +127,7 @@ static void route(const struct cpu_member *m, const struct op_moe *op, const str
     const struct cpu_scratch *s = &m->b->scratch;
     int n_experts = op->router.w.n_rows, n_tokens = m->batch->n_tokens, n_used = op->n_used;
     int64_t first, last;
-    team_range(m->team, m->id, n_experts, 1, &first, &last);
+    team_range(m->team, m->id, n_experts, STRIP, &first, &last);
     cpu_mm(m, &op->router, 0, x, (int)first, (int)last, s->router, (size_t)n_experts);
     team_barrier(m->team, m->id);
 
@@ -155,7 +155,7 @@ static void experts_up(const struct cpu_member *m, const struct op_moe *op, cons
     const struct cpu_scratch *s = &m->b->scratch;
     bool gated = op->gate.w.n_mats > 0;
     float *up = gated ? s->up : s->hidden;
-    int width = op->up.w.n_rows, chunk = cpu_chunk(m, width, 16), n_chunks = CEIL_DIV(width, chunk);
+    int width = op->up.w.n_rows, chunk = cpu_chunk(m, width, 2 * STRIP), n_chunks = CEIL_DIV(width, chunk);
     for (int64_t next; (next = team_next(m->team)) < (int64_t)op->router.w.n_rows * n_chunks;) {
         int expert = (int)(next / n_chunks), first = (int)(next % n_chunks) * chunk;
         int last = MIN(first + chunk, width);
@@ -177,7 +177,7 @@ static void experts_down(const struct cpu_member *m, const struct op_moe *op,
                          const struct cpu_rows *hidden)
 {
     const struct cpu_scratch *s = &m->b->scratch;
-    int width = op->down.w.n_rows, chunk = cpu_chunk(m, width, 16), n_chunks = CEIL_DIV(width, chunk);
+    int width = op->down.w.n_rows, chunk = cpu_chunk(m, width, 2 * STRIP), n_chunks = CEIL_DIV(width, chunk);
     for (int64_t next; (next = team_next(m->team)) < (int64_t)op->router.w.n_rows * n_chunks;) {
         int expert = (int)(next / n_chunks), first = (int)(next % n_chunks) * chunk;
         struct cpu_rows rows = expert_rows(hidden, s, expert);

@@ -82,7 +82,7 @@ void cpu_op_project(const struct cpu_member *m, const struct op_project *op)
     float *out = m->b->scratch.rows; /* [T, D]; each item reads and writes its own columns alone */
     size_t stride = (size_t)w->n_rows;
     bool normed = op->post.kind != NORM_NONE || op->after.kind != NORM_NONE;
-    int chunk = cpu_chunk(m, w->n_rows, 16);
+    int chunk = cpu_chunk(m, w->n_rows, 2 * STRIP);
     for (int64_t next; (next = team_next(m->team)) * chunk < w->n_rows;) {
         int first = (int)next * chunk, last = MIN(first + chunk, w->n_rows);
         cpu_mm(m, &op->w, 0, &in, first, last, out, stride);
@@ -113,7 +113,7 @@ void cpu_op_glu(const struct cpu_member *m, const struct op_glu *op)
     if (op->share) weigh_rows(m, op->share, &x, w->n_cols);
     float *up = gated ? m->b->scratch.up : op->out;
     size_t stride = (size_t)w->n_rows;
-    int chunk = cpu_chunk(m, w->n_rows, 16);
+    int chunk = cpu_chunk(m, w->n_rows, 2 * STRIP);
     for (int64_t next; (next = team_next(m->team)) * chunk < w->n_rows;) {
         int first = (int)next * chunk, last = MIN(first + chunk, w->n_rows);
         size_t n = (size_t)(last - first);
@@ -134,7 +134,7 @@ void cpu_op_head(const struct cpu_member *m, const struct op_head *op)
     struct cpu_source from = {op->x, m->batch->outputs, (size_t)w->n_cols, m->batch->n_outputs, w->n_cols};
     struct cpu_rows x = cpu_prepare(m, &from, &op->norm, cpu_wants_q8(m->b, w));
     size_t stride = (size_t)w->n_rows;
-    int chunk = cpu_chunk(m, w->n_rows, 16);
+    int chunk = cpu_chunk(m, w->n_rows, 2 * STRIP);
     for (int64_t next; (next = team_next(m->team)) * chunk < w->n_rows;) {
         int first = (int)next * chunk, last = MIN(first + chunk, w->n_rows);
         cpu_mm(m, &op->w, 0, &x, first, last, op->logits, stride);
@@ -161,7 +161,7 @@ void cpu_op_dense(const struct cpu_member *m, const struct op_dense *op)
     const struct weight *w = &op->w.w;
     struct cpu_source from = {op->in, NULL, (size_t)w->n_cols, m->batch->n_states, w->n_cols};
     struct cpu_rows in = cpu_prepare(m, &from, NULL, cpu_wants_q8(m->b, w));
-    int chunk = cpu_chunk(m, w->n_rows, 16);
+    int chunk = cpu_chunk(m, w->n_rows, 2 * STRIP);
     for (int64_t next; (next = team_next(m->team)) * chunk < w->n_rows;) {
         int first = (int)next * chunk;
         cpu_mm(m, &op->w, 0, &in, first, MIN(first + chunk, w->n_rows), op->out, (size_t)w->n_rows);

@@ -1,9 +1,8 @@
-/* cpu_store.c - blocks of huge pages, filled one tensor after the other. */
+/* cpu_store.c - address space for strips in huge pages, and packing at first use. */
 #define _GNU_SOURCE
 #include "cpu_store.h"
 
 #include <stdint.h>
-#include <string.h>
 #include <sys/mman.h>
 
 #include "base.h"
@@ -33,41 +32,96 @@ static int take_block(struct store *s, size_t bytes, struct redline_err *err)
     return 0;
 }
 
-struct copy {
-    char *to;
-    const char *from;
-    size_t bytes;
-};
-
-static void copy_member(void *user, struct team *team, int member)
-{
-    const struct copy *c = user;
-    int64_t first, last;
-    team_range(team, member, (int64_t)c->bytes, HUGE_PAGE, &first, &last);
-    for (int64_t at = first; at < last; at += HUGE_PAGE) {
-        size_t n = (size_t)MIN(last - at, (int64_t)HUGE_PAGE);
-        file_map_want(c->from + at, n);
-        memcpy(c->to + at, c->from + at, n);
-    }
-}
-
-int store_put(struct store *s, struct team *team, const void **data, size_t bytes, struct redline_err *err)
+static int take_room(struct store *s, char **out, size_t bytes, struct redline_err *err)
 {
     struct store_block *b = s->n_blocks ? &s->blocks[s->n_blocks - 1] : NULL;
     if (!b || b->bytes - b->used < bytes) {
         TRY(take_block(s, bytes, err));
         b = &s->blocks[s->n_blocks - 1];
     }
-    struct copy c = {b->p + b->used, *data, bytes};
-    team_run(team, copy_member, &c);
+    *out = b->p + b->used;
     b->used = MIN(ROUND_UP(b->used + bytes, (size_t)LINE), b->bytes);
-    *data = c.to;
+    return 0;
+}
+
+int store_place(struct store *s, struct weight *w, struct redline_err *err)
+{
+    struct placed *p = mem_new(1, sizeof *p);
+    if (!p) return err_memory(err, sizeof *p, "the table of weights");
+    p->next = s->placed;
+    s->placed = p;
+    p->dtype = w->dtype;
+    p->n_cols = w->n_cols;
+    p->rows = w->data;
+    p->row_bytes = w->row_bytes;
+    p->n_rows = (int64_t)w->n_rows * w->n_mats;
+    p->n_strips = CEIL_DIV(p->n_rows, STRIP);
+    p->strip_bytes = strip_bytes(strip_form(w->dtype), w->n_cols);
+    p->state = mem_new((size_t)p->n_strips, sizeof *p->state);
+    if (!p->state) return err_memory(err, (size_t)p->n_strips, "the states of strips");
+    TRY(take_room(s, &p->strips, (size_t)p->n_strips * p->strip_bytes, err));
+    s->most_strip_bytes = MAX(s->most_strip_bytes, p->strip_bytes);
+    w->placed = p;
     return 0;
 }
 
 void store_free(struct store *s)
 {
+    for (struct placed *p = s->placed, *next; p; p = next) {
+        next = p->next;
+        mem_free(p->state);
+        mem_free(p);
+    }
     for (int i = 0; i < s->n_blocks; i++) mem_release(s->blocks[i].reserved, s->blocks[i].reserved_bytes);
     mem_free(s->blocks);
     *s = (struct store){0};
+}
+
+static void pack_strip(const struct placed *p, int64_t strip, const struct kern_ops *kern)
+{
+    kern->pack(p->strips + (size_t)strip * p->strip_bytes, p->dtype, p->rows + (size_t)strip * STRIP * p->row_bytes,
+               p->row_bytes, (int)MIN((int64_t)STRIP, p->n_rows - strip * STRIP), p->n_cols);
+}
+
+/* Packs what is not; false when another thread is at some of it. */
+static bool pack_strips(struct placed *p, int64_t first, int64_t last, const struct kern_ops *kern)
+{
+    const char *rows = p->rows + (size_t)first * STRIP * p->row_bytes;
+    size_t bytes = (size_t)(MIN(last * STRIP, p->n_rows) - first * STRIP) * p->row_bytes;
+    long long n_packed = 0;
+    bool all = true;
+    file_map_want(rows, bytes);
+    for (int64_t i = first; i < last; i++) {
+        unsigned char raw = STRIP_RAW;
+        if (atomic_compare_exchange_strong(&p->state[i], &raw, STRIP_BUSY)) {
+            pack_strip(p, i, kern);
+            atomic_store_explicit(&p->state[i], STRIP_PACKED, memory_order_release);
+            n_packed++;
+        } else if (raw == STRIP_BUSY) {
+            all = false;
+        }
+    }
+    file_map_forget(rows, bytes);
+    if (n_packed > 0 && atomic_fetch_add(&p->n_packed, n_packed) + n_packed == p->n_strips)
+        file_map_forget(p->rows, (size_t)p->n_rows * p->row_bytes); /* pages that two calls shared */
+    return all;
+}
+
+const char *store_strips(const struct weight *w, size_t offset, int n_rows, const struct kern_ops *kern)
+{
+    struct placed *p = w->placed;
+    int64_t row = (int64_t)(((const char *)w->data - p->rows + (ptrdiff_t)offset) / (ptrdiff_t)p->row_bytes);
+    if (row % STRIP) return NULL;
+    int64_t first = row / STRIP, last = CEIL_DIV(row + n_rows, STRIP);
+    const char *strips = p->strips + (size_t)first * p->strip_bytes;
+    if (atomic_load_explicit(&p->n_packed, memory_order_acquire) == p->n_strips) return strips;
+    for (int64_t i = first; i < last; i++)
+        if (atomic_load_explicit(&p->state[i], memory_order_acquire) != STRIP_PACKED)
+            return pack_strips(p, i, last, kern) ? strips : NULL;
+    return strips;
+}
+
+void store_pack_rows(char *strip, const struct weight *w, size_t offset, int n_rows, const struct kern_ops *kern)
+{
+    kern->pack(strip, w->dtype, (const char *)w->data + offset, w->row_bytes, n_rows, w->n_cols);
 }

@@ -18,6 +18,9 @@ void rope_pairs_scalar(float *x, const float *cs, size_t n_rot);
 void rope_halves_scalar(float *x, const float *cs, size_t n_rot);
 void quant_act_scalar(struct act_q8 *dst, const float *x, size_t n);
 
+/* pack_scalar.c */
+void pack_scalar(void *strip, enum dtype dtype, const void *rows, size_t row_bytes, int n_rows, int n_cols);
+
 /* act_scalar.c */
 void act_silu_scalar(float *y, const float *gate, const float *up, size_t n);
 void act_gelu_scalar(float *y, const float *gate, const float *up, size_t n);

@@ -33,6 +33,7 @@
 const struct kern_ops kern_scalar = {
     .name = "scalar",
     .need = 0,
+    .pack = pack_scalar,
     .mm = BY_TYPE(mm),
     .decode = BY_TYPE(decode),
     .encode = BY_TYPE(encode),

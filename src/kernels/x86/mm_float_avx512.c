@@ -1,87 +1,203 @@
-/* mm_float_avx512.c - products of F32, F16 and BF16 weights with float32 activations.
+/* mm_float_avx512.c - products of F32, F16 and BF16 strips with float32 activations.
  *
- * Sixteen columns a step; two sums per token hide the latency of the fused multiply-add; the last
- * columns are loaded under a mask, so nothing is read past the row. */
+ * A line of a strip is one column of sixteen rows in F32, two in the others.  Sums run over KERN_PIECE columns, one
+ * chain of additions each.  For one token four pieces are summed side by side, so that a chain need not wait for
+ * itself; for many a piece of two strips is made float32 once, in the first-level cache. */
 #if defined(__x86_64__)
 #include <immintrin.h>
+#include <stdbool.h>
+#include <string.h>
 
-#include "mm_rows.h"
+#include "base.h"
 #include "parts_avx512.h"
 
-MM_INLINE __m512 load_f32(const char *w, __mmask16 k)
+#define INLINE static inline __attribute__((always_inline))
+
+enum {
+    TILE = 12,  /* tokens of a register tile */
+    SIDE = 4,   /* pieces side by side */
+    AHEAD = 1024, /* bytes */
+};
+
+/* A line as `per_line` columns of sixteen rows. */
+typedef void load_fn(__m512 w[2], const char *line);
+
+INLINE void load_f32(__m512 w[2], const char *line)
 {
-    return _mm512_maskz_loadu_ps(k, w);
+    w[0] = _mm512_loadu_ps(line);
 }
 
-MM_INLINE __m512 load_f16(const char *w, __mmask16 k)
+INLINE void load_f16(__m512 w[2], const char *line)
 {
-    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(k, w));
+    __m512i words = _mm512_loadu_si512(line);
+    w[0] = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(words));
+    w[1] = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(words, 16)));
 }
 
-MM_INLINE __m512 load_bf16(const char *w, __mmask16 k)
+INLINE void load_bf16(__m512 w[2], const char *line)
 {
-    __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(k, w));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+    __m512i words = _mm512_loadu_si512(line);
+    w[0] = _mm512_castsi512_ps(_mm512_slli_epi32(words, 16));
+    w[1] = _mm512_castsi512_ps(_mm512_and_si512(words, _mm512_set1_epi32((int)0xffff0000)));
 }
 
-MM_INLINE void row_float(float *y, size_t y_stride, const char *w, const char *x, size_t x_stride, int n,
-                         int nt, int element_bytes, __m512 (*load)(const char *, __mmask16))
+INLINE __mmask16 rows_mask(int n_rows)
 {
-    __m512 even[4], odd[4];
+    return n_rows >= STRIP ? 0xffff : (__mmask16)((1 << n_rows) - 1);
+}
+
+INLINE const float *x_at(const struct kern_mm_args *a, int token)
+{
+    return (const float *)(const void *)((const char *)a->x + (size_t)token * a->x_stride);
+}
+
+/* ---- few tokens ---------------------------------------------------------------------------------- */
+
+/* np whole pieces side by side, of one token; added to sum in their order. */
+INLINE __m512 add_pieces(__m512 sum, const char *w, const float *x, int np, int per_line, load_fn *load)
+{
+    int piece_bytes = KERN_PIECE / per_line * 64;
+    __m512 s[SIDE], v[2];
 #pragma GCC unroll 4
-    for (int t = 0; t < nt; t++) even[t] = odd[t] = _mm512_setzero_ps();
-    int c = 0;
-    for (; c + 32 <= n; c += 32) {
-        __m512 w0 = load(w + c * element_bytes, 0xffff), w1 = load(w + (c + 16) * element_bytes, 0xffff);
-        _mm_prefetch(w + c * element_bytes + 1024, _MM_HINT_T0);
+    for (int i = 0; i < np; i++) s[i] = _mm512_setzero_ps();
+#pragma GCC unroll 2
+    for (int c = 0; c < KERN_PIECE; c += per_line, w += 64)
 #pragma GCC unroll 4
+        for (int i = 0; i < np; i++) {
+            load(v, w + i * piece_bytes);
+            _mm_prefetch(w + i * piece_bytes + np * piece_bytes, _MM_HINT_T0);
+#pragma GCC unroll 2
+            for (int k = 0; k < per_line; k++)
+                s[i] = _mm512_fmadd_ps(v[k], _mm512_set1_ps(x[i * KERN_PIECE + c + k]), s[i]);
+        }
+#pragma GCC unroll 4
+    for (int i = 0; i < np; i++) sum = _mm512_add_ps(sum, s[i]);
+    return sum;
+}
+
+/* The last piece, of n columns; the last line may hold one column too many. */
+INLINE __m512 add_last(__m512 sum, const char *w, const float *x, int n, int per_line, load_fn *load)
+{
+    __m512 s = _mm512_setzero_ps(), v[2];
+    for (int c = 0; c < n; c += per_line, w += 64) {
+        load(v, w);
+        s = _mm512_fmadd_ps(v[0], _mm512_set1_ps(x[c]), s);
+        if (per_line == 2 && c + 1 < n) s = _mm512_fmadd_ps(v[1], _mm512_set1_ps(x[c + 1]), s);
+    }
+    return _mm512_add_ps(sum, s);
+}
+
+INLINE __m512 strip_one(const char *w, const float *x, int n_cols, int per_line, load_fn *load)
+{
+    int c = 0, column_bytes = 64 / per_line;
+    __m512 sum = _mm512_setzero_ps();
+    for (; c + SIDE * KERN_PIECE <= n_cols; c += SIDE * KERN_PIECE)
+        sum = add_pieces(sum, w + (size_t)c * (size_t)column_bytes, x + c, SIDE, per_line, load);
+    for (; c + KERN_PIECE <= n_cols; c += KERN_PIECE)
+        sum = add_pieces(sum, w + (size_t)c * (size_t)column_bytes, x + c, 1, per_line, load);
+    if (c < n_cols) sum = add_last(sum, w + (size_t)c * (size_t)column_bytes, x + c, n_cols - c, per_line, load);
+    return sum;
+}
+
+/* ---- many tokens --------------------------------------------------------------------------------- */
+
+struct panel {
+    _Alignas(64) float w[KERN_PIECE + 1][2 * STRIP];
+};
+
+/* Columns of one piece, of strip i of two. */
+INLINE void fill_panel(struct panel *p, int i, const char *w, int n, int per_line, load_fn *load)
+{
+    __m512 v[2];
+    for (int c = 0; c < n; c += per_line, w += 64) {
+        load(v, w);
+#pragma GCC unroll 2
+        for (int k = 0; k < per_line; k++) _mm512_store_ps(&p->w[c + k][STRIP * i], v[k]);
+    }
+}
+
+/* np strips and nt tokens over n columns of a panel. */
+INLINE void run_tile(const struct kern_mm_args *a, const struct panel *p, int row, int token, int at, int n, int np,
+                     int nt)
+{
+    __m512 s[2][TILE];
+    const float *x = x_at(a, token) + at;
+    size_t stride = a->x_stride / sizeof *x;
+#pragma GCC unroll 12
+    for (int t = 0; t < nt; t++) s[0][t] = s[1][t] = _mm512_setzero_ps();
+    for (int c = 0; c < n; c++) {
+        __m512 w[2];
+#pragma GCC unroll 2
+        for (int i = 0; i < np; i++) w[i] = _mm512_load_ps(&p->w[c][STRIP * i]);
+#pragma GCC unroll 12
         for (int t = 0; t < nt; t++) {
-            const float *xt = (const float *)(const void *)(x + (size_t)t * x_stride) + c;
-            even[t] = _mm512_fmadd_ps(w0, _mm512_loadu_ps(xt), even[t]);
-            odd[t] = _mm512_fmadd_ps(w1, _mm512_loadu_ps(xt + 16), odd[t]);
+            __m512 value = _mm512_set1_ps(x[(size_t)t * stride + (size_t)c]);
+#pragma GCC unroll 2
+            for (int i = 0; i < np; i++) s[i][t] = _mm512_fmadd_ps(w[i], value, s[i][t]);
         }
     }
-    for (; c < n; c += 16) {
-        __mmask16 k = n - c >= 16 ? 0xffff : (__mmask16)((1u << (n - c)) - 1);
-        __m512 w0 = load(w + c * element_bytes, k);
-#pragma GCC unroll 4
-        for (int t = 0; t < nt; t++) {
-            const float *xt = (const float *)(const void *)(x + (size_t)t * x_stride) + c;
-            even[t] = _mm512_fmadd_ps(w0, _mm512_maskz_loadu_ps(k, xt), even[t]);
-        }
-    }
-#pragma GCC unroll 4
+#pragma GCC unroll 12
     for (int t = 0; t < nt; t++)
-        y[(size_t)t * y_stride] = _mm512_reduce_add_ps(_mm512_add_ps(even[t], odd[t]));
+#pragma GCC unroll 2
+        for (int i = 0; i < np; i++) {
+            float *y = a->y + (size_t)(token + t) * a->y_stride + row + STRIP * i;
+            __mmask16 rows = rows_mask(a->n_rows - row - STRIP * i);
+            __m512 before = at ? _mm512_maskz_loadu_ps(rows, y) : _mm512_setzero_ps();
+            _mm512_mask_storeu_ps(y, rows, _mm512_add_ps(before, s[i][t]));
+        }
 }
 
-MM_INLINE void row_f32(float *y, size_t ys, const char *w, const char *x, size_t xs, int n, int nt)
+INLINE void run_tokens(const struct kern_mm_args *a, const struct panel *p, int row, int at, int n, int np)
 {
-    row_float(y, ys, w, x, xs, n, nt, 4, load_f32);
+    int t = 0;
+    for (; t + TILE <= a->n_tokens; t += TILE) run_tile(a, p, row, t, at, n, np, TILE);
+    for (; t + 4 <= a->n_tokens; t += 4) run_tile(a, p, row, t, at, n, np, 4);
+    for (; t < a->n_tokens; t++) run_tile(a, p, row, t, at, n, np, 1);
 }
 
-MM_INLINE void row_f16(float *y, size_t ys, const char *w, const char *x, size_t xs, int n, int nt)
+static void run_panel(const struct kern_mm_args *a, const struct panel *p, int row, int at, int n)
 {
-    row_float(y, ys, w, x, xs, n, nt, 2, load_f16);
+    if (row + STRIP < a->n_rows)
+        run_tokens(a, p, row, at, n, 2);
+    else
+        run_tokens(a, p, row, at, n, 1);
 }
 
-MM_INLINE void row_bf16(float *y, size_t ys, const char *w, const char *x, size_t xs, int n, int nt)
+INLINE void mm_float(const struct kern_mm_args *a, int per_line, load_fn *load)
 {
-    row_float(y, ys, w, x, xs, n, nt, 2, load_bf16);
+    struct panel p;
+    size_t column_bytes = (size_t)(64 / per_line);
+    if (a->n_tokens < 2 || a->n_cols == 0) {
+        for (int row = 0; row < a->n_rows && a->n_tokens; row += STRIP)
+            _mm512_mask_storeu_ps(a->y + row, rows_mask(a->n_rows - row),
+                                  strip_one((const char *)a->w + (size_t)(row / STRIP) * a->w_stride, x_at(a, 0),
+                                            a->n_cols, per_line, load));
+        for (int t = 1; t < a->n_tokens; t++) memset(a->y + (size_t)t * a->y_stride, 0, (size_t)a->n_rows * sizeof *a->y);
+        return;
+    }
+    for (int at = 0; at < a->n_cols; at += KERN_PIECE)
+        for (int row = 0; row < a->n_rows; row += 2 * STRIP) {
+            int n = MIN(KERN_PIECE, a->n_cols - at);
+            for (int i = 0; i < 2 && row + i * STRIP < a->n_rows; i++)
+                fill_panel(&p, i,
+                           (const char *)a->w + (size_t)(row / STRIP + i) * a->w_stride + (size_t)at * column_bytes, n,
+                           per_line, load);
+            run_panel(a, &p, row, at, n);
+        }
 }
 
 void mm_f32_avx512(const struct kern_mm_args *a)
 {
-    mm_rows(a, row_f32);
+    mm_float(a, 1, load_f32);
 }
 
 void mm_f16_avx512(const struct kern_mm_args *a)
 {
-    mm_rows(a, row_f16);
+    mm_float(a, 2, load_f16);
 }
 
 void mm_bf16_avx512(const struct kern_mm_args *a)
 {
-    mm_rows(a, row_bf16);
+    mm_float(a, 2, load_bf16);
 }
 #endif

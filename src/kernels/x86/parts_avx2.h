@@ -4,22 +4,6 @@
 
 #include "kern.h"
 
-void mm_f32_avx2(const struct kern_mm_args *a);
-void mm_f16_avx2(const struct kern_mm_args *a);
-void mm_bf16_avx2(const struct kern_mm_args *a);
-void mm_q4_0_avx2(const struct kern_mm_args *a);
-void mm_q4_1_avx2(const struct kern_mm_args *a);
-void mm_q5_0_avx2(const struct kern_mm_args *a);
-void mm_q5_1_avx2(const struct kern_mm_args *a);
-void mm_q8_0_avx2(const struct kern_mm_args *a);
-void mm_iq4_nl_avx2(const struct kern_mm_args *a);
-void mm_mxfp4_avx2(const struct kern_mm_args *a);
-void mm_q2_k_avx2(const struct kern_mm_args *a);
-void mm_q3_k_avx2(const struct kern_mm_args *a);
-void mm_q4_k_avx2(const struct kern_mm_args *a);
-void mm_q5_k_avx2(const struct kern_mm_args *a);
-void mm_q6_k_avx2(const struct kern_mm_args *a);
-void mm_iq4_xs_avx2(const struct kern_mm_args *a);
 
 void decode_f16_avx2(float *dst, const void *src, size_t n);
 void encode_f16_avx2(void *dst, const float *src, size_t n);

@@ -4,17 +4,23 @@
 
 #include "kern.h"
 
+void pack_avx512(void *strip, enum dtype dtype, const void *rows, size_t row_bytes, int n_rows, int n_cols);
 void mm_f32_avx512(const struct kern_mm_args *a);
 void mm_f16_avx512(const struct kern_mm_args *a);
 void mm_bf16_avx512(const struct kern_mm_args *a);
 void mm_q4_0_avx512(const struct kern_mm_args *a);
+void mm_q4_1_avx512(const struct kern_mm_args *a);
 void mm_q5_0_avx512(const struct kern_mm_args *a);
+void mm_q5_1_avx512(const struct kern_mm_args *a);
 void mm_q8_0_avx512(const struct kern_mm_args *a);
 void mm_iq4_nl_avx512(const struct kern_mm_args *a);
 void mm_mxfp4_avx512(const struct kern_mm_args *a);
+void mm_q2_k_avx512(const struct kern_mm_args *a);
+void mm_q3_k_avx512(const struct kern_mm_args *a);
 void mm_q4_k_avx512(const struct kern_mm_args *a);
 void mm_q5_k_avx512(const struct kern_mm_args *a);
 void mm_q6_k_avx512(const struct kern_mm_args *a);
+void mm_iq4_xs_avx512(const struct kern_mm_args *a);
 
 float dot_avx512(const float *a, const float *b, size_t n);
 void axpy_avx512(float *y, float a, const float *x, size_t n);

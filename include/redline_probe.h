@@ -103,6 +103,10 @@ struct redline_engine_facts {
 };
 void redline_engine_facts(const struct redline_engine *engine, struct redline_engine_facts *out);
 
+/* Waits until the weights lie as they will stay.  An engine brings them into the layout of its kernels while it
+ * answers and while it rests; who measures wants that done.  Requests that run meanwhile delay it. */
+void redline_engine_settle(struct redline_engine *engine);
+
 struct redline_kernel_facts { /* of one type of weights */
     const char *type;      /* "Q4_K" */
     const char *kernel;    /* table that serves it: "avx512" */

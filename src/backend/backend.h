@@ -51,6 +51,10 @@ struct backend_ops {
     /* Runs the step to its end.  Must be called by one thread at a time. */
     int (*run)(struct backend *b, const struct step *step, struct redline_err *err);
 
+    /* Some milliseconds of work that would otherwise slow later steps down, such as bringing weights into another
+     * layout; true when there is none.  By the thread that calls run(). */
+    bool (*settle)(struct backend *b);
+
     /* How many threads the last step used. */
     int (*n_used)(const struct backend *b);
 

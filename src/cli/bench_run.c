@@ -32,6 +32,7 @@ static int open_engine(struct bench *b, const struct redline_model *model, const
                                            .listener = o->listener,
                                            .user = o->user};
     TRY(redline_engine_open(&b->engine, model, &params, err));
+    redline_engine_settle(b->engine);
     return c->n_depth ? redline_session_new(&b->session, b->engine, err) : 0;
 }
 

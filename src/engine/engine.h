@@ -47,6 +47,7 @@ struct redline_engine {
     int n_jobs, n_running, n_queue;
     struct call call;                   /* fn NULL: none */
     uint64_t n_calls, last_serial;
+    bool settled;        /* the backend has nothing left to do between requests */
     bool quit;
 
     /* the engine's thread */

@@ -297,6 +297,27 @@ static void carry_out_call(struct redline_engine *e)
     pthread_cond_broadcast(&e->called);
 }
 
+/* Nothing to do: the backend may put its things in order. */
+static void rest(struct redline_engine *e)
+{
+    if (e->settled) {
+        pthread_cond_wait(&e->work, &e->lock);
+        return;
+    }
+    pthread_mutex_unlock(&e->lock);
+    bool settled = e->backend->ops->settle(e->backend);
+    pthread_mutex_lock(&e->lock);
+    e->settled = settled;
+    if (settled) pthread_cond_broadcast(&e->called);
+}
+
+void redline_engine_settle(struct redline_engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    while (!e->settled) pthread_cond_wait(&e->called, &e->lock);
+    pthread_mutex_unlock(&e->lock);
+}
+
 static void *engine_main(void *user)
 {
     struct redline_engine *e = user;
@@ -307,7 +328,7 @@ static void *engine_main(void *user)
         bool quit = e->quit;
         if (n_jobs == 0 && quit) break;
         if (n_jobs == 0) {
-            if (!e->call.fn) pthread_cond_wait(&e->work, &e->lock);
+            if (!e->call.fn) rest(e);
             continue;
         }
         pthread_mutex_unlock(&e->lock);

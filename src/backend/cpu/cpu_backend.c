@@ -12,6 +12,10 @@
 #include "cpu.h"
 #include "mem.h"
 
+/* What a step may pack for good: some 50 ms for one token, a tenth of the time of a long prompt. */
+static const long long ALLOWANCE_BYTES = 128 << 20, ALLOWANCE_TOKEN_BYTES = 8 << 20;
+static const size_t SETTLE_BYTES = 32 << 20; /* some 10 ms: as long as a request may have to wait for */
+
 static void cpu_close(struct backend **out)
 {
     struct cpu_backend *b = (struct cpu_backend *)*out;
@@ -63,7 +67,8 @@ static int cpu_place(struct backend *base, struct weight *w, bool whole, struct 
         return err_set(err, REDLINE_SUPPORT, "tensor '%.*s' is of type %s, which has no kernel",
                        STR_ARG(name), dtype_name(w->dtype));
     if (!whole) return 0;
-    TRY(store_place(&b->store, w, err));
+    bool read_as_mapped = b->exact && dtype_info(w->dtype)->is_quantized;
+    if (!read_as_mapped) TRY(store_place(&b->store, w, err));
     return b->watch ? b->watch->weight(b->watch->user, name, w, err) : 0;
 }
 
@@ -84,7 +89,7 @@ static size_t lay_out(struct cpu_scratch *s, char *p, const struct step_limits *
     size_t kv_heads = (size_t)l->n_kv_heads, act = act_bytes(l);
 
     s->attn_floats = cpu_attn_member_floats(l);
-    s->strip_bytes = STRIP * sizeof(float) * 256 * (act / sizeof(struct act_q8));
+    s->strip_bytes = PASSING * STRIP * sizeof(float) * 256 * (act / sizeof(struct act_q8));
     struct {
         void *field; /* a pointer of s */
         size_t bytes;
@@ -177,6 +182,7 @@ static int cpu_run(struct backend *base, const struct step *step, struct redline
                        step->batch.n_tokens, step->batch.n_outputs, b->limits.n_tokens,
                        b->limits.n_outputs);
     b->step = step;
+    store_allow(&b->store, ALLOWANCE_BYTES + step->batch.n_tokens * ALLOWANCE_TOKEN_BYTES);
     if (!b->adapt) {
         team_run(b->team, run_member, b);
         return 0;
@@ -188,6 +194,12 @@ static int cpu_run(struct backend *base, const struct step *step, struct redline
     team_run(b->team, run_member, b);
     pace_learn(&b->pace, step->batch.n_tokens, clock_ns() - start, team_slept_ns(b->team) - slept);
     return 0;
+}
+
+static bool cpu_settle(struct backend *base)
+{
+    struct cpu_backend *b = (struct cpu_backend *)base;
+    return store_settle(&b->store, b->team, b->kern, SETTLE_BYTES);
 }
 
 static int cpu_n_used(const struct backend *base)
@@ -211,6 +223,7 @@ const struct backend_ops backend_cpu = {
     .scratch_bytes = cpu_scratch_bytes,
     .prepare = cpu_prepare_scratch,
     .run = cpu_run,
+    .settle = cpu_settle,
     .n_used = cpu_n_used,
     .kernel = cpu_kernel,
 };

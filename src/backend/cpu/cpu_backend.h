@@ -14,6 +14,7 @@
 
 enum {
     ATTN_PIECE = 8 * KV_PAGE, /* positions per partial result of attention */
+    PASSING = 2,              /* strips that are packed for the moment */
     ATTN_TOKENS = 8,          /* tokens that share one pass over a page */
 };
 
@@ -33,7 +34,7 @@ struct cpu_scratch {
     int32_t *slot_of;     /* [T, used] row in expert order */
     int32_t *token_of;    /* [T * used] the other way */
     int32_t *expert_first; /* [E + 1] first row of each expert */
-    char *strip;          /* per member: one of the widest weight, packed for the moment */
+    char *strip;          /* per member: PASSING of the widest weight, packed for the moment */
     size_t strip_bytes;   /* of one member */
     float *attn;          /* per member: queries, scores, running and partial state */
     size_t attn_floats;   /* of one member */

@@ -6,7 +6,7 @@
 
 #include "base.h"
 
-enum { TILE_ROWS = 8 * STRIP, TILE_TOKENS = 512 };
+enum { TILE_ROWS = 8 * STRIP, TILE_TOKENS = 512, MANY_TOKENS = 32 };
 
 bool cpu_wants_q8(const struct cpu_backend *b, const struct weight *w)
 {
@@ -23,6 +23,7 @@ int cpu_chunk(const struct cpu_member *m, int n_rows, int grain)
     }
     grain = grain / a * STRIP;
     int share = n_rows / (team_size(m->team) * 6);
+    if (m->batch->n_tokens >= MANY_TOKENS) share = MIN(share, TILE_ROWS / 2); /* long items, so small ones suffice */
     return MAX(grain, ROUND_UP(share, grain));
 }
 
@@ -95,14 +96,14 @@ static void mm_strips(const struct cpu_member *m, const struct weight *w, const 
     }
 }
 
-/* The same, where there are no strips yet: one at a time is packed for the moment. */
+/* The same, where there are no strips yet: some at a time are packed for the moment. */
 static void mm_rows(const struct cpu_member *m, const struct weight *w, size_t offset, struct kern_mm_args a)
 {
     const struct cpu_scratch *s = &m->b->scratch;
     char *strip = s->strip + (size_t)m->id * s->strip_bytes;
     int n_rows = a.n_rows;
-    for (int r = 0; r < n_rows; r += STRIP, a.y += STRIP) {
-        a.n_rows = MIN(STRIP, n_rows - r);
+    for (int r = 0; r < n_rows; r += PASSING * STRIP, a.y += PASSING * STRIP) {
+        a.n_rows = MIN(PASSING * STRIP, n_rows - r);
         store_pack_rows(strip, w, offset + (size_t)r * w->row_bytes, a.n_rows, m->kern);
         mm_strips(m, w, strip, a);
     }

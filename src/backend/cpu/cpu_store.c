@@ -48,8 +48,10 @@ int store_place(struct store *s, struct weight *w, struct redline_err *err)
 {
     struct placed *p = mem_new(1, sizeof *p);
     if (!p) return err_memory(err, sizeof *p, "the table of weights");
-    p->next = s->placed;
-    s->placed = p;
+    if (!s->end) s->end = &s->placed;
+    *s->end = p;
+    s->end = &p->next;
+    p->store = s;
     p->dtype = w->dtype;
     p->n_cols = w->n_cols;
     p->rows = w->data;
@@ -60,7 +62,7 @@ int store_place(struct store *s, struct weight *w, struct redline_err *err)
     p->state = mem_new((size_t)p->n_strips, sizeof *p->state);
     if (!p->state) return err_memory(err, (size_t)p->n_strips, "the states of strips");
     TRY(take_room(s, &p->strips, (size_t)p->n_strips * p->strip_bytes, err));
-    s->most_strip_bytes = MAX(s->most_strip_bytes, p->strip_bytes);
+    s->cursor = s->placed;
     w->placed = p;
     return 0;
 }
@@ -107,6 +109,47 @@ static bool pack_strips(struct placed *p, int64_t first, int64_t last, const str
     return all;
 }
 
+void store_allow(struct store *s, long long bytes)
+{
+    atomic_store_explicit(&s->allowance, bytes, memory_order_relaxed);
+}
+
+static bool may_pack(struct store *s, int64_t n_strips, size_t strip_bytes)
+{
+    long long bytes = n_strips * (long long)strip_bytes;
+    if (atomic_load_explicit(&s->allowance, memory_order_relaxed) < bytes) return false;
+    atomic_fetch_sub_explicit(&s->allowance, bytes, memory_order_relaxed);
+    return true;
+}
+
+struct settling {
+    struct placed *p;
+    int64_t first, last;
+    const struct kern_ops *kern;
+};
+
+static void settle_member(void *user, struct team *team, int member)
+{
+    const struct settling *s = user;
+    int64_t first, last;
+    team_range(team, member, s->last - s->first, 1, &first, &last);
+    if (first < last) pack_strips(s->p, s->first + first, s->first + last, s->kern);
+}
+
+bool store_settle(struct store *s, struct team *team, const struct kern_ops *kern, size_t bytes)
+{
+    for (; s->cursor; s->cursor = s->cursor->next) {
+        struct placed *p = s->cursor;
+        if (atomic_load(&p->n_packed) == p->n_strips) continue;
+        int64_t first = 0;
+        while (atomic_load(&p->state[first]) == STRIP_PACKED) first++;
+        struct settling piece = {p, first, MIN(p->n_strips, first + MAX(1, (int64_t)(bytes / p->strip_bytes))), kern};
+        team_run(team, settle_member, &piece);
+        return false;
+    }
+    return true;
+}
+
 const char *store_strips(const struct weight *w, size_t offset, int n_rows, const struct kern_ops *kern)
 {
     struct placed *p = w->placed;
@@ -115,13 +158,18 @@ const char *store_strips(const struct weight *w, size_t offset, int n_rows, cons
     int64_t first = row / STRIP, last = CEIL_DIV(row + n_rows, STRIP);
     const char *strips = p->strips + (size_t)first * p->strip_bytes;
     if (atomic_load_explicit(&p->n_packed, memory_order_acquire) == p->n_strips) return strips;
-    for (int64_t i = first; i < last; i++)
-        if (atomic_load_explicit(&p->state[i], memory_order_acquire) != STRIP_PACKED)
-            return pack_strips(p, i, last, kern) ? strips : NULL;
+    for (int64_t i = first; i < last; i++) {
+        if (atomic_load_explicit(&p->state[i], memory_order_acquire) == STRIP_PACKED) continue;
+        if (!may_pack(p->store, last - i, p->strip_bytes) || !pack_strips(p, i, last, kern)) return NULL;
+        break;
+    }
     return strips;
 }
 
-void store_pack_rows(char *strip, const struct weight *w, size_t offset, int n_rows, const struct kern_ops *kern)
+void store_pack_rows(char *strips, const struct weight *w, size_t offset, int n_rows, const struct kern_ops *kern)
 {
-    kern->pack(strip, w->dtype, (const char *)w->data + offset, w->row_bytes, n_rows, w->n_cols);
+    size_t bytes = strip_bytes(strip_form(w->dtype), w->n_cols);
+    for (int r = 0; r < n_rows; r += STRIP, strips += bytes)
+        kern->pack(strips, w->dtype, (const char *)w->data + offset + (size_t)r * w->row_bytes, w->row_bytes,
+                   MIN(STRIP, n_rows - r), w->n_cols);
 }

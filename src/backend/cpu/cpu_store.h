@@ -1,10 +1,10 @@
 /* cpu_store.h - weights as the CPU's products read them: rows of the mapped file, and strips made of them.
  *
  * Every weight that products read has room reserved for its strips (strip.h), in huge pages where the system has
- * them.  Nothing is packed while a model is loaded: whoever first multiplies with some rows packs them, uses them
- * and lets go of the file's pages.  So the first token waits for no more than it needs, experts that nobody chooses
- * are never packed, and at no time is more than the rows at hand in memory twice.  A strip gives the same bits,
- * packed for good or for the moment. */
+ * them.  Nothing is packed while a model is loaded.  Whoever multiplies with rows that are not packed does that, uses
+ * them and lets go of the file's pages: for good as far as the step's allowance reaches, for the moment beyond it, so
+ * that the first token need not wait for all.  The rest follows between requests.  At no time is more than the rows at
+ * hand in memory twice, and a strip gives the same bits, packed for good or for the moment. */
 #ifndef CPU_STORE_H
 #define CPU_STORE_H
 
@@ -13,6 +13,7 @@
 
 #include "kern.h"
 #include "step.h"
+#include "team.h"
 
 struct store_block { /* of address space; weights lie in it one behind the other */
     void *reserved;  /* owned */
@@ -24,6 +25,7 @@ struct store_block { /* of address space; weights lie in it one behind the other
 /* What struct weight's `placed` points to.  Its matrices are one, of all their rows; views of it share it. */
 struct placed {
     struct placed *next;
+    struct store *store;
     enum dtype dtype;
     int n_cols;
     const char *rows;     /* of the file */
@@ -40,20 +42,27 @@ enum strip_state { STRIP_RAW, STRIP_BUSY, STRIP_PACKED };
 struct store {
     struct store_block *blocks; /* [n_blocks], owned; the last is being filled */
     int n_blocks, capacity;
-    struct placed *placed;      /* owned; the latest first */
-    size_t most_strip_bytes;    /* of all that was placed */
+    struct placed *placed, **end; /* owned, in the order of placing */
+    atomic_llong allowance;     /* bytes that may still be packed for good in this step */
+    struct placed *cursor;      /* all before it is packed */
 };
 
 /* Reserves room for the strips of a weight and sets w->placed. */
 int  store_place(struct store *s, struct weight *w, struct redline_err *err);
 void store_free(struct store *s); /* accepts {0}; leaves {0} */
 
+/* From now on so many bytes may be packed for good while products run. */
+void store_allow(struct store *s, long long bytes);
+
+/* Packs about so many bytes of what is not, with the whole team; true when nothing is left. */
+bool store_settle(struct store *s, struct team *team, const struct kern_ops *kern, size_t bytes);
+
 /* Strips of the n_rows rows of w that begin at w->data + offset, packed by this call where nobody has done that.
- * NULL when they do not begin where a strip does, or another thread is packing some of them now: then
- * store_pack_rows() makes one strip for the moment. */
+ * NULL when they do not begin where a strip does, the allowance is used up, or another thread is packing some of
+ * them now: then store_pack_rows() makes strips for the moment. */
 const char *store_strips(const struct weight *w, size_t offset, int n_rows, const struct kern_ops *kern);
 
-/* The n_rows rows, at most STRIP, that begin at w->data + offset, as one strip. */
-void store_pack_rows(char *strip, const struct weight *w, size_t offset, int n_rows, const struct kern_ops *kern);
+/* The n_rows rows that begin at w->data + offset, as strips one behind the other. */
+void store_pack_rows(char *strips, const struct weight *w, size_t offset, int n_rows, const struct kern_ops *kern);
 
 #endif

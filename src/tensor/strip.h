@@ -4,8 +4,8 @@
  * A chunk holds the blocks that each row has there, in two parts:
  *
  *     heads    for each block: the scale that is not four bytes long, of row 0, row 1, ... row 15
- *     bodies   for each block: its other bytes as little-endian words of 32 bits, as in the file; first word 0
- *              of row 0, row 1, ... row 15, then word 1 of all rows, and so on
+ *     bodies   for each block: its other bytes as little-endian words of 32 bits, as in the file: a line of
+ *              sixteen, one of each row, for each word; lines in the order in which products want them
  *
  * So a vector of sixteen lanes finds a row in each lane: one activation serves all of them, scales are vectors,
  * and no sum crosses lanes.  Four codes of a row, one after the other in the file, stay together in a lane: that
@@ -23,10 +23,16 @@ struct strip_form {      /* of one block of a row */
     uint16_t bytes;      /* of the file */
     uint8_t head_at, head_bytes; /* 0, 1 or 2 */
     uint8_t body_at, n_words;
+    const uint8_t *line_of;      /* [n_words] where each word of the file went; NULL: as in the file */
 };
 
 /* For weight types (dtype_info()->is_weight) alone. */
 const struct strip_form *strip_form(enum dtype dtype);
+
+static inline int strip_line(const struct strip_form *f, int word)
+{
+    return f->line_of ? f->line_of[word] : word;
+}
 
 /* Blocks of a row of n columns, or of that much of it. */
 static inline int strip_blocks(const struct strip_form *f, int n_cols)

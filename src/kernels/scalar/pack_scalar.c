@@ -14,7 +14,7 @@ static size_t head_at(const struct strip_form *f, int block, int r)
 static size_t word_at(const struct strip_form *f, int n_blocks, int block, int word, int r)
 {
     return (size_t)n_blocks * STRIP * f->head_bytes +
-           (((size_t)block * f->n_words + (size_t)word) * STRIP + (size_t)r) * 4;
+           (((size_t)block * f->n_words + (size_t)strip_line(f, word)) * STRIP + (size_t)r) * 4;
 }
 
 void pack_scalar(void *strip, enum dtype dtype, const void *rows, size_t row_bytes, int n_rows, int n_cols)

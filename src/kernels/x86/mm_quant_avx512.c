@@ -20,7 +20,6 @@ enum {
     FEW = 4,    /* tokens of a fused product */
     MANY = 9,   /* from so many on a panel pays */
     TILE = 6,   /* tokens of a register tile */
-    AHEAD = 2048, /* bytes */
 };
 
 INLINE const struct act_q8 *act_at(const struct kern_mm_args *a, int token, int chunk)
@@ -132,7 +131,6 @@ INLINE void strip_few(const struct kern_mm_args *a, const char *strip, int row, 
             x[t] = act_at(a, token + t, c);
             if (f.has_min) min_shares(low[t], x[t], f);
         }
-        for (int line = 0; line < chunk_bytes; line += 64) _mm_prefetch(strip + AHEAD + line, _MM_HINT_T0);
         for (int n = 0; n < n_blocks; n++) {
             struct block512 b = block_at(strip, n_blocks, n, f);
 #pragma GCC unroll 8

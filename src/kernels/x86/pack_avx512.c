@@ -19,18 +19,20 @@ INLINE __m512i four_rows(const char *const row[STRIP], int i, size_t at, __mmask
     return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 
-/* Words [0, n) at `at` of all rows as n lines. */
-INLINE void pack_words(char *to, const char *const row[STRIP], size_t at, int n)
+/* Words [0, n) at `at` of all rows as n lines; `line`: which of those that begin at `to`, NULL: the first n. */
+INLINE void pack_words(char *to, const char *const row[STRIP], size_t at, int n, const uint8_t *line)
 {
+    static const uint8_t in_order[4] = {0, 1, 2, 3};
+    if (!line) line = in_order;
     __mmask8 words = (__mmask8)((1 << n) - 1);
     __m512i a = four_rows(row, 0, at, words), b = four_rows(row, 1, at, words);
     __m512i c = four_rows(row, 2, at, words), d = four_rows(row, 3, at, words);
     __m512i ab = _mm512_unpacklo_epi32(a, b), cd = _mm512_unpacklo_epi32(c, d);
-    _mm512_storeu_si512(to, _mm512_unpacklo_epi64(ab, cd));
-    if (n > 1) _mm512_storeu_si512(to + 64, _mm512_unpackhi_epi64(ab, cd));
+    _mm512_storeu_si512(to + 64 * line[0], _mm512_unpacklo_epi64(ab, cd));
+    if (n > 1) _mm512_storeu_si512(to + 64 * line[1], _mm512_unpackhi_epi64(ab, cd));
     ab = _mm512_unpackhi_epi32(a, b), cd = _mm512_unpackhi_epi32(c, d);
-    if (n > 2) _mm512_storeu_si512(to + 128, _mm512_unpacklo_epi64(ab, cd));
-    if (n > 3) _mm512_storeu_si512(to + 192, _mm512_unpackhi_epi64(ab, cd));
+    if (n > 2) _mm512_storeu_si512(to + 64 * line[2], _mm512_unpacklo_epi64(ab, cd));
+    if (n > 3) _mm512_storeu_si512(to + 64 * line[3], _mm512_unpackhi_epi64(ab, cd));
 }
 
 static char *pack_heads(char *to, const char *const row[STRIP], const struct strip_form *f, size_t at, int n_blocks)
@@ -44,17 +46,15 @@ static char *pack_heads(char *to, const char *const row[STRIP], const struct str
 static char *pack_chunk(char *to, const char *const row[STRIP], const struct strip_form *f, size_t at, int n_blocks)
 {
     if (f->head_bytes) to = pack_heads(to, row, f, at, n_blocks);
-    if (f->head_bytes == 0) { /* blocks are words and nothing else: one after the other */
+    if (f->head_bytes == 0 && !f->line_of) { /* blocks are words and nothing else: one after the other */
         int n = n_blocks * f->n_words;
-        for (int w = 0; w < n; w += 4, to += 256) pack_words(to, row, at + 4 * (size_t)w, MIN(4, n - w));
+        for (int w = 0; w < n; w += 4, to += 256) pack_words(to, row, at + 4 * (size_t)w, MIN(4, n - w), NULL);
         return to - (n % 4 ? 64 * (4 - n % 4) : 0);
     }
-    for (int b = 0; b < n_blocks; b++, at += f->bytes)
-        for (int w = 0; w < f->n_words; w += 4) {
-            int n = MIN(4, f->n_words - w);
-            pack_words(to, row, at + f->body_at + 4 * (size_t)w, n);
-            to += 64 * n;
-        }
+    for (int b = 0; b < n_blocks; b++, at += f->bytes, to += 64 * f->n_words)
+        for (int w = 0; w < f->n_words; w += 4)
+            pack_words(f->line_of ? to : to + 64 * w, row, at + f->body_at + 4 * (size_t)w, MIN(4, f->n_words - w),
+                       f->line_of ? f->line_of + w : NULL);
     return to;
 }
 

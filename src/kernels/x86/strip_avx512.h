@@ -34,9 +34,9 @@ struct format512 {
     __m512 (*min)(const struct block512 *b, int group); /* NULL without has_min */
 };
 
-INLINE __m512i line_at(const struct block512 *b, int word)
+INLINE __m512i line_at(const struct block512 *b, int line)
 {
-    return _mm512_loadu_si512(b->body + 64 * word);
+    return _mm512_loadu_si512(b->body + 64 * line);
 }
 
 INLINE __m512i low_nibbles(__m512i v)
@@ -206,7 +206,7 @@ INLINE void codes_mxfp4(__m512i u[4], const struct block512 *b, int set, int ste
 
 /* ---- blocks of 256 ------------------------------------------------------------------------------- */
 
-/* Word 0: d and dmin; words 1 to 3: eight scales and eight minima of 6 bits, see scale_min_k4(). */
+/* Line 0: d and dmin; lines 1 to 3: eight scales and eight minima of 6 bits, see scale_min_k4(). */
 INLINE void open_k45(struct block512 *b)
 {
     const __m512i six = _mm512_set1_epi8(63), four = _mm512_set1_epi8(15), two = _mm512_set1_epi8(48);
@@ -245,8 +245,8 @@ INLINE __m512i one_bit(__m512i v, int from, int to)
 
 INLINE void codes_q5_k(__m512i u[4], const struct block512 *b, int set, int step)
 {
-    __m512i fifth = line_at(b, 4 + step);
-    nibbles_from(u, b, 12 + 8 * set + step);
+    __m512i fifth = line_at(b, 4 + 2 * step);
+    nibbles_from(u, b, set == 0 ? 5 + 2 * step : 12 + 8 * set + step);
     u[0] = _mm512_or_si512(u[0], one_bit(fifth, 2 * set, 4));
     u[1] = _mm512_or_si512(u[1], one_bit(fifth, 2 * set + 1, 4));
 }
@@ -262,7 +262,7 @@ INLINE __m512i two_bits(__m512i v, int field, int to)
 INLINE void open_q6_k(struct block512 *b)
 {
     open_f16(b);
-    for (int i = 0; i < 4; i++) b->scales[i] = line_at(b, 48 + i);
+    for (int i = 0; i < 4; i++) b->scales[i] = line_at(b, i);
 }
 
 INLINE __m512 scale_q6_k(const struct block512 *b, int group)
@@ -272,43 +272,43 @@ INLINE __m512 scale_q6_k(const struct block512 *b, int group)
 
 INLINE void codes_q6_k(__m512i u[4], const struct block512 *b, int set, int step)
 {
-    __m512i first = line_at(b, 16 * set + step), second = line_at(b, 16 * set + 8 + step);
-    __m512i high = line_at(b, 32 + 8 * set + step);
+    int line = 4 + 24 * set + 3 * step;
+    __m512i first = line_at(b, line), second = line_at(b, line + 1), high = line_at(b, line + 2);
     u[0] = _mm512_or_si512(low_nibbles(first), two_bits(high, 0, 4));
     u[1] = _mm512_or_si512(low_nibbles(second), two_bits(high, 1, 4));
     u[2] = _mm512_or_si512(high_nibbles(first), two_bits(high, 2, 4));
     u[3] = _mm512_or_si512(high_nibbles(second), two_bits(high, 3, 4));
 }
 
-/* Words 0 to 3: scales and minima, nibbles; word 20: d and dmin. */
+/* Line 0: d and dmin; 1 to 4: scales and minima, nibbles. */
 INLINE void open_q2_k(struct block512 *b)
 {
-    b->d = f16_low(line_at(b, 20));
-    b->dmin = negative(f16_high(line_at(b, 20)));
+    b->d = f16_low(line_at(b, 0));
+    b->dmin = negative(f16_high(line_at(b, 0)));
 }
 
 INLINE __m512 scale_q2_k(const struct block512 *b, int group)
 {
-    return _mm512_mul_ps(b->d, byte_of(low_nibbles(line_at(b, group / 4)), group % 4));
+    return _mm512_mul_ps(b->d, byte_of(low_nibbles(line_at(b, 1 + group / 4)), group % 4));
 }
 
 INLINE __m512 min_q2_k(const struct block512 *b, int group)
 {
-    return _mm512_mul_ps(b->dmin, byte_of(high_nibbles(line_at(b, group / 4)), group % 4));
+    return _mm512_mul_ps(b->dmin, byte_of(high_nibbles(line_at(b, 1 + group / 4)), group % 4));
 }
 
 INLINE void codes_q2_k(__m512i u[4], const struct block512 *b, int set, int step)
 {
-    __m512i v = line_at(b, 4 + 8 * set + step);
+    __m512i v = line_at(b, 5 + 8 * set + step);
 #pragma GCC unroll 4
     for (int c = 0; c < 4; c++) u[c] = two_bits(v, c, 0);
 }
 
-/* Words 0 to 7: third bits, inverted by the offset; 8 to 23: two bits; 24 to 26: sixteen scales of 6 bits. */
+/* Lines 0 to 2: sixteen scales of 6 bits; from 3 on third bits, inverted by the offset, and two bits in turns. */
 INLINE void open_q3_k(struct block512 *b)
 {
     const __m512i four = _mm512_set1_epi8(15);
-    __m512i low[2] = {line_at(b, 24), line_at(b, 25)}, high = line_at(b, 26);
+    __m512i low[2] = {line_at(b, 0), line_at(b, 1)}, high = line_at(b, 2);
     open_f16(b);
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
@@ -324,7 +324,7 @@ INLINE __m512 scale_q3_k(const struct block512 *b, int group)
 
 INLINE void codes_q3_k(__m512i u[4], const struct block512 *b, int set, int step)
 {
-    __m512i third = line_at(b, step), v = line_at(b, 8 + 8 * set + step);
+    __m512i third = line_at(b, 3 + 2 * step), v = line_at(b, set == 0 ? 4 + 2 * step : 19 + step);
 #pragma GCC unroll 4
     for (int c = 0; c < 4; c++) u[c] = _mm512_or_si512(two_bits(v, c, 0), one_bit(third, 4 * set + c, 2));
 }

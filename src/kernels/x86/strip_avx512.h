@@ -34,8 +34,11 @@ struct format512 {
     __m512 (*min)(const struct block512 *b, int group); /* NULL without has_min */
 };
 
+enum { AHEAD = 768 }; /* bytes; into the second-level cache: a fifth on Intel's, nothing on Zen 4 */
+
 INLINE __m512i line_at(const struct block512 *b, int line)
 {
+    _mm_prefetch(b->body + 64 * line + AHEAD, _MM_HINT_T1);
     return _mm512_loadu_si512(b->body + 64 * line);
 }
 

@@ -42,6 +42,16 @@ struct kern_mm_args {
 };
 typedef void kern_mm_fn(const struct kern_mm_args *a);
 
+/* Rows of a cache, as kernels of attention read them: keys or values as encode wrote them, aligned as their
+ * elements are, blocks to 2 bytes. */
+struct kern_kv {
+    const void *rows; /* [n, d]; d is a multiple of 32 for the quantised types */
+    size_t stride;    /* bytes from row to row */
+    int n, d;
+    const void *next; /* n rows, as far apart, that will be wanted after these: a kernel that waits for memory
+                         asks for them meanwhile, and looks at none.  NULL: nobody knows */
+};
+
 enum kern_rope { KERN_ROPE_PAIRS, KERN_ROPE_HALVES, KERN_ROPE_COUNT };
 
 /* f(x), with sigmoid(x) = 1 / (1 + exp(-x)): */
@@ -110,16 +120,14 @@ struct kern_ops {
      * cs: [n_rot / 2] pairs (c, s).  PAIRS: a, b = x[2i], x[2i + 1]; HALVES: x[i], x[i + n_rot / 2]. */
     void (*rope[KERN_ROPE_COUNT])(float *x, const float *cs, size_t n_rot);
 
-    /* Attention against n_kv consecutive rows of a cache of this type (F32, F16, BF16, Q8_0, Q4_0; NULL
-     * for all others).  Queries and sums are float32, and so are the values of a quantised row.
-     * kv_dot: s[i * n_kv + j] = q_i . k_j.       q: [n_q, d] rows q_stride floats apart
-     * kv_sum: o_i += sum over j of p[i * n_kv + j] * v_j.  o: [n_q, d] rows o_stride floats apart
-     * k, v: rows kv_stride bytes apart, d elements each, as encode wrote them: any d, a multiple of 32 for
-     * the quantised types.  Rows have the alignment of their elements, 2 bytes for blocks. */
-    void (*kv_dot[DTYPE_COUNT])(float *s, const float *q, size_t q_stride, int n_q, const void *k,
-                                size_t kv_stride, int n_kv, int d);
-    void (*kv_sum[DTYPE_COUNT])(float *o, size_t o_stride, const float *p, int n_q, const void *v,
-                                size_t kv_stride, int n_kv, int d);
+    /* Attention of n_q queries against rows of a cache of this type (F32, F16, BF16, Q8_0, Q4_0; NULL for all
+     * others).  Queries and sums are float32, and so are the values of a quantised row.  Strides are in floats.
+     * kv_dot: s[i * s_stride + j] = q_i . k_j.                    q: [n_q, d], s: [n_q, n]
+     * kv_sum: o_i += sum over j of p[i * p_stride + j] * v_j, in the order of j.  o: [n_q, d], p: [n_q, n] */
+    void (*kv_dot[DTYPE_COUNT])(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q,
+                                const struct kern_kv *k);
+    void (*kv_sum[DTYPE_COUNT])(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q,
+                                const struct kern_kv *v);
 };
 
 /* One per instruction set; each file exports nothing else. */

@@ -11,8 +11,8 @@ enum { QUERIES = 9, FEW_ROWS = 12, ROWS = 67, SWEEP = 300, WIDEST = 672 };
 struct scene { /* x: queries [n_q, d] of kv_dot, probabilities [n_q, n_kv] of kv_sum */
     const float *x;
     float *y, *old; /* kv_sum: what y held before */
-    const char *kv;
-    size_t stride, kv_stride; /* of q or o in floats, of the cache in bytes */
+    struct kern_kv kv;
+    size_t q_stride, p_stride; /* of queries or outputs [n_q, d], of scores or probabilities [n_q, n_kv] */
     int n_q, n_kv, d;
     enum kc_fill fill;
 };
@@ -28,13 +28,14 @@ static void make_cache(struct kc *kc, struct scene *s)
 {
     const struct dtype_info *info = dtype_info((uint32_t)kc->index);
     size_t row = dtype_row_bytes(info, (uint64_t)s->d), unit = info->is_quantized ? 2 : info->block_bytes;
-    s->kv_stride = row + unit * (size_t)kc_below(kc, 4);
-    char *kv = kc_in(kc, s->n_kv ? s->kv_stride * (size_t)(s->n_kv - 1) + row : 0);
-    for (int j = 0; j < s->n_kv; j++, kv += s->kv_stride) {
+    size_t stride = row + unit * (size_t)kc_below(kc, 4);
+    char *kv = kc_in(kc, s->n_kv ? stride * (size_t)(s->n_kv - 1) + row : 0);
+    /* rows that would crash whoever looks at them */
+    s->kv = (struct kern_kv){kv, stride, s->n_kv, s->d, kc_below(kc, 2) ? (const void *)(uintptr_t)4096 : NULL};
+    for (int j = 0; j < s->n_kv; j++, kv += stride) {
         kc_fill_weights(kc, s->fill, (enum dtype)kc->index, kv, (size_t)s->d);
         kern_scalar.decode[kc->index](cache_value[j], kv, (size_t)s->d);
     }
-    s->kv = kv - s->kv_stride * (size_t)s->n_kv;
 }
 
 static double cached(int j, int c)
@@ -54,7 +55,8 @@ static void setup(struct kc *kc, struct scene *s, enum kc_fill fill, int n_q, in
     s->n_kv = n_kv;
     s->d = d;
     s->fill = fill;
-    s->stride = (size_t)(d + kc_below(kc, 4));
+    s->q_stride = (size_t)(d + kc_below(kc, 4));
+    s->p_stride = (size_t)(n_kv + kc_below(kc, 4));
     kc->side = (enum kc_side)kc_below(kc, 2);
     kc_case(kc, "n_q=%d n_kv=%d d=%d, %s, guard %s", n_q, n_kv, d, kc_fill_names[fill],
             kc->side ? "before" : "behind");
@@ -64,13 +66,20 @@ static void setup(struct kc *kc, struct scene *s, enum kc_fill fill, int n_q, in
 
 /* ---- kv_dot ------------------------------------------------------------------------------ */
 
+static void check_gaps(struct kc *kc, const struct scene *s)
+{
+    for (int i = 0; i + 1 < s->n_q; i++)
+        if (!kc_is_canary(s->y + (size_t)i * s->p_stride + s->n_kv,
+                          (s->p_stride - (size_t)s->n_kv) * sizeof *s->y))
+            kc_fail(kc, "wrote between the rows of its scores");
+}
+
 static void alone_dot(struct kc *kc, const struct scene *s)
 {
     float alone[ROWS];
     for (int i = 0; i < s->n_q; i++) {
-        kc->ops->kv_dot[kc->index](alone, s->x + (size_t)i * s->stride, s->stride, 1, s->kv,
-                                   s->kv_stride, s->n_kv, s->d);
-        if (memcmp(alone, s->y + i * s->n_kv, sizeof *alone * (size_t)s->n_kv))
+        kc->ops->kv_dot[kc->index](alone, ROWS, s->x + (size_t)i * s->q_stride, s->q_stride, 1, &s->kv);
+        if (memcmp(alone, s->y + (size_t)i * s->p_stride, sizeof *alone * (size_t)s->n_kv))
             kc_fail(kc, "query %d alone: other bits", i);
     }
 }
@@ -79,23 +88,24 @@ static void dot_scene(struct kc *kc, enum kc_fill fill, int n_q, int n_kv, int d
 {
     struct scene s;
     setup(kc, &s, fill, n_q, n_kv, d);
-    float *q = kc_in(kc, span(s.stride, d, n_q) * sizeof *q);
-    kc_fill_floats(kc, fill, q, span(s.stride, d, n_q));
+    float *q = kc_in(kc, span(s.q_stride, d, n_q) * sizeof *q);
+    kc_fill_floats(kc, fill, q, span(s.q_stride, d, n_q));
     s.x = q;
-    s.y = kc_out(kc, (size_t)(n_q * n_kv) * sizeof *s.y);
+    s.y = kc_out(kc, span(s.p_stride, n_kv, n_q) * sizeof *s.y);
     kc_before(kc);
-    kc->ops->kv_dot[kc->index](s.y, q, s.stride, n_q, s.kv, s.kv_stride, n_kv, d);
+    kc->ops->kv_dot[kc->index](s.y, s.p_stride, q, s.q_stride, n_q, &s.kv);
     kc_after(kc);
+    check_gaps(kc, &s);
     for (int i = 0; i < n_q; i++)
         for (int j = 0; j < n_kv; j++) {
             double sum = 0, magnitude = 0;
             for (int c = 0; c < d; c++) {
-                double product = (double)q[(size_t)i * s.stride + (size_t)c] * cached(j, c);
+                double product = (double)q[(size_t)i * s.q_stride + (size_t)c] * cached(j, c);
                 sum += product;
                 magnitude += fabs(product);
             }
-            kc_near(kc, "s", (size_t)(i * n_kv + j), s.y[i * n_kv + j], sum,
-                    bound_of(&s, d, magnitude));
+            size_t at = (size_t)i * s.p_stride + (size_t)j;
+            kc_near(kc, "s", at, s.y[at], sum, bound_of(&s, d, magnitude));
         }
     alone_dot(kc, &s);
 }
@@ -106,10 +116,9 @@ static void alone_sum(struct kc *kc, const struct scene *s)
 {
     float alone[WIDEST];
     for (int i = 0; i < s->n_q; i++) {
-        memcpy(alone, s->old + (size_t)i * s->stride, sizeof *alone * (size_t)s->d);
-        kc->ops->kv_sum[kc->index](alone, s->stride, s->x + i * s->n_kv, 1, s->kv, s->kv_stride,
-                                   s->n_kv, s->d);
-        if (memcmp(alone, s->y + (size_t)i * s->stride, sizeof *alone * (size_t)s->d))
+        memcpy(alone, s->old + (size_t)i * s->q_stride, sizeof *alone * (size_t)s->d);
+        kc->ops->kv_sum[kc->index](alone, WIDEST, s->x + (size_t)i * s->p_stride, s->p_stride, 1, &s->kv);
+        if (memcmp(alone, s->y + (size_t)i * s->q_stride, sizeof *alone * (size_t)s->d))
             kc_fail(kc, "query %d alone: other bits", i);
     }
 }
@@ -118,18 +127,18 @@ static void judge_sum(struct kc *kc, const struct scene *s)
 {
     for (int i = 0; i < s->n_q; i++) {
         for (int c = 0; c < s->d; c++) {
-            size_t at = (size_t)i * s->stride + (size_t)c;
+            size_t at = (size_t)i * s->q_stride + (size_t)c;
             double sum = (double)s->old[at], magnitude = fabs(sum);
             for (int j = 0; j < s->n_kv; j++) {
-                double product = (double)s->x[i * s->n_kv + j] * cached(j, c);
+                double product = (double)s->x[(size_t)i * s->p_stride + (size_t)j] * cached(j, c);
                 sum += product;
                 magnitude += fabs(product);
             }
             kc_near(kc, "o", at, s->y[at], sum, bound_of(s, s->n_kv, magnitude));
         }
-        size_t end = (size_t)i * s->stride + (size_t)s->d;
+        size_t end = (size_t)i * s->q_stride + (size_t)s->d;
         if (i + 1 < s->n_q &&
-            memcmp(s->y + end, s->old + end, (s->stride - (size_t)s->d) * sizeof *s->y))
+            memcmp(s->y + end, s->old + end, (s->q_stride - (size_t)s->d) * sizeof *s->y))
             kc_fail(kc, "wrote between the rows of its output");
     }
 }
@@ -138,16 +147,16 @@ static void sum_scene(struct kc *kc, enum kc_fill fill, int n_q, int n_kv, int d
 {
     struct scene s;
     setup(kc, &s, fill, n_q, n_kv, d);
-    size_t n = span(s.stride, d, n_q);
-    float *p = kc_in(kc, (size_t)(n_q * n_kv) * sizeof *p);
-    kc_fill_floats(kc, fill, p, (size_t)(n_q * n_kv));
+    size_t n = span(s.q_stride, d, n_q);
+    float *p = kc_in(kc, span(s.p_stride, n_kv, n_q) * sizeof *p);
+    kc_fill_floats(kc, fill, p, span(s.p_stride, n_kv, n_q));
     s.x = p;
     s.old = kc_in(kc, n * sizeof *s.old);
     s.y = kc_out(kc, n * sizeof *s.y);
     kc_fill_floats(kc, fill, s.old, n);
     memcpy(s.y, s.old, n * sizeof *s.y);
     kc_before(kc);
-    kc->ops->kv_sum[kc->index](s.y, s.stride, p, n_q, s.kv, s.kv_stride, n_kv, d);
+    kc->ops->kv_sum[kc->index](s.y, s.q_stride, p, s.p_stride, n_q, &s.kv);
     kc_after(kc);
     judge_sum(kc, &s);
     alone_sum(kc, &s);

@@ -217,19 +217,21 @@ static void mm_between_rows(const struct kern_mm_args *a)
     if (a->n_tokens > 1 && a->y_stride > (size_t)a->n_rows) a->y[a->n_rows] = 0;
 }
 
-static void kv_sum_last_lost(float *o, size_t o_stride, const float *p, int n_q, const void *v,
-                             size_t kv_stride, int n_kv, int d)
+static void kv_sum_last_lost(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q,
+                             const struct kern_kv *v)
 {
-    kern_scalar.kv_sum[DTYPE_F16](o, o_stride, p, n_q, v, kv_stride, n_kv, n_q > 2 ? d / 2 * 2 : d);
+    struct kern_kv rows = *v;
+    if (n_q > 2) rows.d = v->d / 2 * 2;
+    kern_scalar.kv_sum[DTYPE_F16](o, o_stride, p, p_stride, n_q, &rows);
 }
 
 /* Right within the bound, but for many queries the rows' values are scaled after the sum. */
-static void kv_dot_crowd_differs(float *s, const float *q, size_t q_stride, int n_q, const void *k,
-                                 size_t kv_stride, int n_kv, int d)
+static void kv_dot_crowd_differs(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q,
+                                 const struct kern_kv *k)
 {
-    kern_scalar.kv_dot[DTYPE_Q8_0](s, q, q_stride, n_q, k, kv_stride, n_kv, d);
-    for (int j = 0; j < n_kv && n_q >= 16 && d == 64; j++) {
-        const struct block_q8_0 *b = (const void *)((const char *)k + (size_t)j * kv_stride);
+    kern_scalar.kv_dot[DTYPE_Q8_0](s, s_stride, q, q_stride, n_q, k);
+    for (int j = 0; j < k->n && n_q >= 16 && k->d == 64; j++) {
+        const struct block_q8_0 *b = (const void *)((const char *)k->rows + (size_t)j * k->stride);
         float half[2] = {0, 0};
         for (int c = 0; c < 64; c++) half[c / 32] += q[c] * (float)b[c / 32].qs[c % 32];
         s[j] = half[0] * float_of_f16(b[0].d) + half[1] * float_of_f16(b[1].d);
@@ -237,17 +239,24 @@ static void kv_dot_crowd_differs(float *s, const float *q, size_t q_stride, int 
 }
 
 /* The high nibbles as the second of each pair, not as the second half of a block. */
-static void kv_sum_q4_0_pairs(float *o, size_t o_stride, const float *p, int n_q, const void *v,
-                              size_t kv_stride, int n_kv, int d)
+static void kv_sum_q4_0_pairs(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q,
+                              const struct kern_kv *v)
 {
     for (int i = 0; i < n_q; i++)
-        for (int j = 0; j < n_kv; j++)
-            for (int c = 0; c < d; c++) {
-                const struct block_q4_0 *b = (const void *)((const char *)v + (size_t)j * kv_stride);
+        for (int j = 0; j < v->n; j++)
+            for (int c = 0; c < v->d; c++) {
+                const struct block_q4_0 *b = (const void *)((const char *)v->rows + (size_t)j * v->stride);
                 int code = b[c / 32].qs[c % 32 / 2] >> c % 2 * 4 & 15;
-                o[(size_t)i * o_stride + (size_t)c] +=
-                    p[i * n_kv + j] * float_of_f16(b[c / 32].d) * (float)(code - 8);
+                o[(size_t)i * o_stride + (size_t)c] += p[(size_t)i * p_stride + (size_t)j] *
+                                                       float_of_f16(b[c / 32].d) * (float)(code - 8);
             }
+}
+
+/* Rows of the scores next to each other, as if none lay between. */
+static void kv_dot_without_stride(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q,
+                                  const struct kern_kv *k)
+{
+    kern_scalar.kv_dot[DTYPE_F32](s, n_q > 1 ? (size_t)k->n : s_stride, q, q_stride, n_q, k);
 }
 
 #define FAULT(slot, kind, broken)                                                                  \
@@ -287,6 +296,7 @@ static const struct fault {
     FAULT(kv_sum, DTYPE_F16, kv_sum_last_lost),
     FAULT(kv_dot, DTYPE_Q8_0, kv_dot_crowd_differs),
     FAULT(kv_sum, DTYPE_Q4_0, kv_sum_q4_0_pairs),
+    FAULT(kv_dot, DTYPE_F32, kv_dot_without_stride),
 };
 
 static const struct kc_group *group_of(const char *name)

@@ -127,12 +127,11 @@ static void call_conversion(const struct kern_ops *ops, struct kc *kc)
 static void call_kv(const struct kern_ops *ops, struct kc *kc)
 {
     size_t stride = dtype_row_bytes(dtype_info((uint32_t)kc->index), HEAD);
+    struct kern_kv rows = {.rows = weights(kc), .stride = stride, .n = ROWS_KV, .d = HEAD};
     if (!strcmp(kc->group->name, "kv_dot"))
-        ops->kv_dot[kc->index](bench.y, bench.a, HEAD, bench.n_queries, weights(kc), stride, ROWS_KV,
-                               HEAD);
+        ops->kv_dot[kc->index](bench.y, ROWS_KV, bench.a, HEAD, bench.n_queries, &rows);
     else
-        ops->kv_sum[kc->index](bench.y, HEAD, bench.a, bench.n_queries, weights(kc), stride, ROWS_KV,
-                               HEAD);
+        ops->kv_sum[kc->index](bench.y, HEAD, bench.a, ROWS_KV, bench.n_queries, &rows);
 }
 
 static void call_vector(const struct kern_ops *ops, struct kc *kc)

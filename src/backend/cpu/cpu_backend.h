@@ -15,7 +15,11 @@
 enum {
     ATTN_PIECE = 8 * KV_PAGE, /* positions per partial result of attention */
     PASSING = 2,              /* strips that are packed for the moment */
-    ATTN_TOKENS = 8,          /* tokens that share one pass over a page */
+    /* Tokens that share one pass over a page: this many, but no more than make so many queries; and these
+     * where there is little to do for a thread. */
+    ATTN_TOKENS = 32,
+    ATTN_QUERIES = 128,
+    ATTN_FEW_TOKENS = 8,
 };
 
 struct cpu_scratch {

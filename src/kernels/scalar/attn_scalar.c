@@ -41,37 +41,40 @@ static float read_q4_0(const char *row, int i)
     return float_of_f16(b.d) * (float)((b.qs[i % 16] >> i % 32 / 16 * 4 & 15) - 8);
 }
 
-static inline void kv_dot(float *s, const float *q, size_t q_stride, int n_q, const char *k,
-                          size_t stride, int n_kv, int d, float (*read)(const char *, int))
+static inline void kv_dot(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q,
+                          const struct kern_kv *k, float (*read)(const char *, int))
 {
-    for (int i = 0; i < n_q; i++)
-        for (int j = 0; j < n_kv; j++) {
+    for (int i = 0; i < n_q; i++) {
+        const char *row = k->rows;
+        for (int j = 0; j < k->n; j++, row += k->stride) {
             float sum = 0;
-            for (int c = 0; c < d; c++)
-                sum += q[(size_t)i * q_stride + (size_t)c] * read(k + (size_t)j * stride, c);
-            s[i * n_kv + j] = sum;
+            for (int c = 0; c < k->d; c++) sum += q[(size_t)i * q_stride + (size_t)c] * read(row, c);
+            s[(size_t)i * s_stride + (size_t)j] = sum;
         }
+    }
 }
 
-static inline void kv_sum(float *o, size_t o_stride, const float *p, int n_q, const char *v,
-                          size_t stride, int n_kv, int d, float (*read)(const char *, int))
+static inline void kv_sum(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q,
+                          const struct kern_kv *v, float (*read)(const char *, int))
 {
-    for (int i = 0; i < n_q; i++)
-        for (int j = 0; j < n_kv; j++)
-            for (int c = 0; c < d; c++)
-                o[(size_t)i * o_stride + (size_t)c] += p[i * n_kv + j] * read(v + (size_t)j * stride, c);
+    for (int i = 0; i < n_q; i++) {
+        const char *row = v->rows;
+        for (int j = 0; j < v->n; j++, row += v->stride)
+            for (int c = 0; c < v->d; c++)
+                o[(size_t)i * o_stride + (size_t)c] += p[(size_t)i * p_stride + (size_t)j] * read(row, c);
+    }
 }
 
 #define KV(type)                                                                                        \
-    void kv_dot_##type##_scalar(float *s, const float *q, size_t q_stride, int n_q, const void *k,      \
-                                size_t kv_stride, int n_kv, int d)                                      \
+    void kv_dot_##type##_scalar(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q,    \
+                                const struct kern_kv *k)                                                \
     {                                                                                                   \
-        kv_dot(s, q, q_stride, n_q, k, kv_stride, n_kv, d, read_##type);                                \
+        kv_dot(s, s_stride, q, q_stride, n_q, k, read_##type);                                          \
     }                                                                                                   \
-    void kv_sum_##type##_scalar(float *o, size_t o_stride, const float *p, int n_q, const void *v,      \
-                                size_t kv_stride, int n_kv, int d)                                      \
+    void kv_sum_##type##_scalar(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q,    \
+                                const struct kern_kv *v)                                                \
     {                                                                                                   \
-        kv_sum(o, o_stride, p, n_q, v, kv_stride, n_kv, d, read_##type);                                \
+        kv_sum(o, o_stride, p, p_stride, n_q, v, read_##type);                                          \
     }
 KV(f32)
 KV(f16)

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "attn_ahead.h"
 #include "base.h"
 #include "blocks.h"
 #include "convert.h"
@@ -173,43 +174,53 @@ INLINE void dot_tile(float *s, size_t s_stride, const float *q, size_t q_stride,
 }
 
 /* nq queries against all keys, nk at a time. */
-INLINE void dot_queries(float *s, size_t s_stride, const float *q, size_t q_stride, int nq, const char *k,
-                        size_t kv_stride, int n_kv, int nk, int d, struct reader r)
+INLINE void dot_queries(float *s, size_t s_stride, const float *q, size_t q_stride, int nq, const struct kern_kv *k,
+                        int nk, const char *next, struct reader r)
 {
+    struct ahead ahead = {next};
+    const char *row = k->rows;
     int j = 0;
-    for (; j + nk <= n_kv; j += nk)
-        dot_tile(s + j, s_stride, q, q_stride, nq, k + (size_t)j * kv_stride, kv_stride, nk, d, r);
-    for (; j < n_kv; j++)
-        dot_tile(s + j, s_stride, q, q_stride, nq, k + (size_t)j * kv_stride, kv_stride, 1, d, r);
+    for (; j + nk <= k->n; j += nk, row += (size_t)nk * k->stride) {
+        ask(&ahead, (size_t)nk * k->stride);
+        dot_tile(s + j, s_stride, q, q_stride, nq, row, k->stride, nk, k->d, r);
+    }
+    for (; j < k->n; j++, row += k->stride) {
+        ask(&ahead, k->stride);
+        dot_tile(s + j, s_stride, q, q_stride, nq, row, k->stride, 1, k->d, r);
+    }
 }
 
-INLINE void kv_dot(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q, const char *k,
-                   size_t kv_stride, int n_kv, int d, struct reader r)
+INLINE void kv_dot(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q, const struct kern_kv *k,
+                   struct reader r)
 {
+    const char *next = k->next;
     int i = 0;
-    for (; i + 4 <= n_q; i += 4, s += 4 * s_stride, q += 4 * q_stride)
-        dot_queries(s, s_stride, q, q_stride, 4, k, kv_stride, n_kv, r.n_keys, d, r);
-    for (; i + 2 <= n_q; i += 2, s += 2 * s_stride, q += 2 * q_stride)
-        dot_queries(s, s_stride, q, q_stride, 2, k, kv_stride, n_kv, 4, d, r);
-    if (i < n_q) dot_queries(s, s_stride, q, q_stride, 1, k, kv_stride, n_kv, 4, d, r);
+    for (; i + 4 <= n_q; i += 4, s += 4 * s_stride, q += 4 * q_stride, next = NULL)
+        dot_queries(s, s_stride, q, q_stride, 4, k, r.n_keys, next, r);
+    for (; i + 2 <= n_q; i += 2, s += 2 * s_stride, q += 2 * q_stride, next = NULL)
+        dot_queries(s, s_stride, q, q_stride, 2, k, 4, next, r);
+    if (i < n_q) dot_queries(s, s_stride, q, q_stride, 1, k, 4, next, r);
 }
 
 /* ---- weighted sums -------------------------------------------------------------------------- */
 
 /* nv vectors of columns, from c + 8 first on, of nq outputs: over all values. */
-INLINE void sum_tile(float *o, size_t o_stride, const float *p, size_t p_stride, int nq, const char *v,
-                     size_t kv_stride, int n_kv, int c, int first, int nv, struct reader r)
+INLINE void sum_tile(float *o, size_t o_stride, const float *p, size_t p_stride, int nq, const struct kern_kv *v,
+                     int c, int first, int nv, struct ahead *ahead, struct reader r)
 {
     __m256 sum[8];
+    size_t share = CEIL_DIV(v->stride * 8 * (size_t)nv, (size_t)v->d); /* of a row, in so many columns */
+    const char *row = v->rows;
     float *at = o + c + 8 * first;
 #pragma GCC unroll 4
     for (int i = 0; i < nq; i++)
 #pragma GCC unroll 4
         for (int e = 0; e < nv; e++) sum[i * nv + e] = _mm256_loadu_ps(at + (size_t)i * o_stride + 8 * e);
-    for (int j = 0; j < n_kv; j++, v += kv_stride) {
-        __m256 value[4], scale = r.scale(v, c);
+    for (int j = 0; j < v->n; j++, row += v->stride) {
+        __m256 value[4], scale = r.scale(row, c);
+        ask(ahead, share);
 #pragma GCC unroll 4
-        for (int e = 0; e < nv; e++) value[e] = r.eight(v, c, first + e, scale);
+        for (int e = 0; e < nv; e++) value[e] = r.eight(row, c, first + e, scale);
 #pragma GCC unroll 4
         for (int i = 0; i < nq; i++) {
             __m256 weight = _mm256_broadcast_ss(p + (size_t)i * p_stride + j);
@@ -224,33 +235,33 @@ INLINE void sum_tile(float *o, size_t o_stride, const float *p, size_t p_stride,
 }
 
 /* All columns of nq outputs, nv vectors at a time. */
-INLINE void sum_queries(float *o, size_t o_stride, const float *p, size_t p_stride, int nq, const char *v,
-                        size_t kv_stride, int n_kv, int d, int nv, struct reader r)
+INLINE void sum_queries(float *o, size_t o_stride, const float *p, size_t p_stride, int nq, const struct kern_kv *v,
+                        int nv, const char *next, struct reader r)
 {
-    int c = 0;
+    struct ahead ahead = {next};
+    int c = 0, d = v->d;
     for (; c + 32 <= d; c += 32)
 #pragma GCC unroll 4
-        for (int e = 0; e < 4; e += nv)
-            sum_tile(o, o_stride, p, p_stride, nq, v, kv_stride, n_kv, c, e, nv, r);
-    for (; r.one && c + 8 <= d; c += 8)
-        sum_tile(o, o_stride, p, p_stride, nq, v, kv_stride, n_kv, c, 0, 1, r);
+        for (int e = 0; e < 4; e += nv) sum_tile(o, o_stride, p, p_stride, nq, v, c, e, nv, &ahead, r);
+    for (; r.one && c + 8 <= d; c += 8) sum_tile(o, o_stride, p, p_stride, nq, v, c, 0, 1, &ahead, r);
     for (; r.one && c < d; c++)
-        for (int i = 0; i < nq; i++)
-            for (int j = 0; j < n_kv; j++) {
-                float weight = p[(size_t)i * p_stride + (size_t)j];
-                o[(size_t)i * o_stride + (size_t)c] += weight * r.one(v + (size_t)j * kv_stride, c);
-            }
+        for (int i = 0; i < nq; i++) {
+            const char *row = v->rows;
+            for (int j = 0; j < v->n; j++, row += v->stride)
+                o[(size_t)i * o_stride + (size_t)c] += p[(size_t)i * p_stride + (size_t)j] * r.one(row, c);
+        }
 }
 
-INLINE void kv_sum(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q, const char *v,
-                   size_t kv_stride, int n_kv, int d, struct reader r)
+INLINE void kv_sum(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q, const struct kern_kv *v,
+                   struct reader r)
 {
+    const char *next = v->next;
     int i = 0;
-    for (; i + 4 <= n_q; i += 4, o += 4 * o_stride, p += 4 * p_stride)
-        sum_queries(o, o_stride, p, p_stride, 4, v, kv_stride, n_kv, d, 2, r);
-    for (; i + 2 <= n_q; i += 2, o += 2 * o_stride, p += 2 * p_stride)
-        sum_queries(o, o_stride, p, p_stride, 2, v, kv_stride, n_kv, d, 4, r);
-    if (i < n_q) sum_queries(o, o_stride, p, p_stride, 1, v, kv_stride, n_kv, d, 4, r);
+    for (; i + 4 <= n_q; i += 4, o += 4 * o_stride, p += 4 * p_stride, next = NULL)
+        sum_queries(o, o_stride, p, p_stride, 4, v, 2, next, r);
+    for (; i + 2 <= n_q; i += 2, o += 2 * o_stride, p += 2 * p_stride, next = NULL)
+        sum_queries(o, o_stride, p, p_stride, 2, v, 4, next, r);
+    if (i < n_q) sum_queries(o, o_stride, p, p_stride, 1, v, 4, next, r);
 }
 
 /* ---- many queries --------------------------------------------------------------------------- */
@@ -261,16 +272,16 @@ enum { PANEL_ROWS = 32, PANEL_WIDTH = 640, PANEL_QUERIES = 16 };
 
 static const struct reader f32 = {no_scale, eight_f32, one_f32, 3};
 
-static void dot_panel(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q, const float *panel,
-                      int n_kv, int d)
+static void dot_panel(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q,
+                      const struct kern_kv *panel)
 {
-    kv_dot(s, s_stride, q, q_stride, n_q, (const char *)panel, (size_t)d * sizeof *panel, n_kv, d, f32);
+    kv_dot(s, s_stride, q, q_stride, n_q, panel, f32);
 }
 
-static void sum_panel(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q, const float *panel,
-                      int n_kv, int d)
+static void sum_panel(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q,
+                      const struct kern_kv *panel)
 {
-    kv_sum(o, o_stride, p, p_stride, n_q, (const char *)panel, (size_t)d * sizeof *panel, n_kv, d, f32);
+    kv_sum(o, o_stride, p, p_stride, n_q, panel, f32);
 }
 
 INLINE void fill_panel(float *panel, const char *row, size_t kv_stride, int n_kv, int d, struct reader r)
@@ -296,15 +307,15 @@ INLINE bool use_panel(int n_q, int d, struct reader r)
 /* ---- slots ---------------------------------------------------------------------------------- */
 
 #define KV(type, ...)                                                                                        \
-    void kv_dot_##type##_avx2(float *s, const float *q, size_t q_stride, int n_q, const void *k,             \
-                              size_t kv_stride, int n_kv, int d)                                             \
+    void kv_dot_##type##_avx2(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q,           \
+                              const struct kern_kv *k)                                                       \
     {                                                                                                        \
-        dot_any(s, q, q_stride, n_q, k, kv_stride, n_kv, d, (struct reader){__VA_ARGS__});                   \
+        dot_any(s, s_stride, q, q_stride, n_q, k, (struct reader){__VA_ARGS__});                             \
     }                                                                                                        \
-    void kv_sum_##type##_avx2(float *o, size_t o_stride, const float *p, int n_q, const void *v,             \
-                              size_t kv_stride, int n_kv, int d)                                             \
+    void kv_sum_##type##_avx2(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q,           \
+                              const struct kern_kv *v)                                                       \
     {                                                                                                        \
-        sum_any(o, o_stride, p, n_q, v, kv_stride, n_kv, d, (struct reader){__VA_ARGS__});                   \
+        sum_any(o, o_stride, p, p_stride, n_q, v, (struct reader){__VA_ARGS__});                             \
     }
 KV(f32, no_scale, eight_f32, one_f32, 3)
 KV(f16, no_scale, eight_f16, one_f16, 2)

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "attn_ahead.h"
 #include "base.h"
 #include "blocks.h"
 #include "math_avx512.h"
@@ -141,41 +142,51 @@ INLINE void dot_tile(float *s, size_t s_stride, const float *q, size_t q_stride,
 }
 
 /* nq queries against all keys, nk at a time. */
-INLINE void dot_queries(float *s, size_t s_stride, const float *q, size_t q_stride, int nq, const char *k,
-                        size_t kv_stride, int n_kv, int nk, int d, struct reader r)
+INLINE void dot_queries(float *s, size_t s_stride, const float *q, size_t q_stride, int nq, const struct kern_kv *k,
+                        int nk, const char *next, struct reader r)
 {
+    struct ahead ahead = {next};
+    const char *row = k->rows;
     int j = 0;
-    for (; j + nk <= n_kv; j += nk)
-        dot_tile(s + j, s_stride, q, q_stride, nq, k + (size_t)j * kv_stride, kv_stride, nk, d, r);
-    for (; j < n_kv; j++)
-        dot_tile(s + j, s_stride, q, q_stride, nq, k + (size_t)j * kv_stride, kv_stride, 1, d, r);
+    for (; j + nk <= k->n; j += nk, row += (size_t)nk * k->stride) {
+        ask(&ahead, (size_t)nk * k->stride);
+        dot_tile(s + j, s_stride, q, q_stride, nq, row, k->stride, nk, k->d, r);
+    }
+    for (; j < k->n; j++, row += k->stride) {
+        ask(&ahead, k->stride);
+        dot_tile(s + j, s_stride, q, q_stride, nq, row, k->stride, 1, k->d, r);
+    }
 }
 
-INLINE void kv_dot(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q, const char *k,
-                   size_t kv_stride, int n_kv, int d, struct reader r)
+INLINE void kv_dot(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q, const struct kern_kv *k,
+                   struct reader r)
 {
+    const char *next = k->next;
     int i = 0;
-    for (; i + 4 <= n_q; i += 4, s += 4 * s_stride, q += 4 * q_stride)
-        dot_queries(s, s_stride, q, q_stride, 4, k, kv_stride, n_kv, 4, d, r);
-    for (; i + 2 <= n_q; i += 2, s += 2 * s_stride, q += 2 * q_stride)
-        dot_queries(s, s_stride, q, q_stride, 2, k, kv_stride, n_kv, 4, d, r);
-    if (i < n_q) dot_queries(s, s_stride, q, q_stride, 1, k, kv_stride, n_kv, 8, d, r);
+    for (; i + 4 <= n_q; i += 4, s += 4 * s_stride, q += 4 * q_stride, next = NULL)
+        dot_queries(s, s_stride, q, q_stride, 4, k, 4, next, r);
+    for (; i + 2 <= n_q; i += 2, s += 2 * s_stride, q += 2 * q_stride, next = NULL)
+        dot_queries(s, s_stride, q, q_stride, 2, k, 4, next, r);
+    if (i < n_q) dot_queries(s, s_stride, q, q_stride, 1, k, 8, next, r);
 }
 
 /* ---- weighted sums -------------------------------------------------------------------------- */
 
 /* nb blocks of 32 columns, from c on, of nq outputs: over all values. */
-INLINE void sum_blocks(float *o, size_t o_stride, const float *p, size_t p_stride, int nq, const char *v,
-                       size_t kv_stride, int n_kv, int c, int nb, struct reader r)
+INLINE void sum_blocks(float *o, size_t o_stride, const float *p, size_t p_stride, int nq, const struct kern_kv *v,
+                       int c, int nb, struct ahead *ahead, struct reader r)
 {
     __m512 sum[8][8], value[8];
+    size_t share = CEIL_DIV(v->stride * 32 * (size_t)nb, (size_t)v->d); /* of a row, in so many columns */
+    const char *row = v->rows;
 #pragma GCC unroll 8
     for (int i = 0; i < nq; i++)
 #pragma GCC unroll 8
         for (int e = 0; e < 2 * nb; e++) sum[i][e] = _mm512_loadu_ps(o + (size_t)i * o_stride + c + 16 * e);
-    for (int j = 0; j < n_kv; j++, v += kv_stride) {
+    for (int j = 0; j < v->n; j++, row += v->stride) {
+        ask(ahead, share);
 #pragma GCC unroll 4
-        for (int b = 0; b < nb; b++) r.block(value + 2 * b, v, c + 32 * b);
+        for (int b = 0; b < nb; b++) r.block(value + 2 * b, row, c + 32 * b);
 #pragma GCC unroll 8
         for (int i = 0; i < nq; i++) {
             __m512 weight = _mm512_set1_ps(p[(size_t)i * p_stride + (size_t)j]);
@@ -190,14 +201,15 @@ INLINE void sum_blocks(float *o, size_t o_stride, const float *p, size_t p_strid
 }
 
 /* Up to sixteen. */
-INLINE void sum_some(float *o, size_t o_stride, const float *p, size_t p_stride, int nq, const char *v,
-                     size_t kv_stride, int n_kv, int c, __mmask16 m, struct reader r)
+INLINE void sum_some(float *o, size_t o_stride, const float *p, size_t p_stride, int nq, const struct kern_kv *v,
+                     int c, __mmask16 m, struct reader r)
 {
     __m512 sum[8];
+    const char *row = v->rows;
 #pragma GCC unroll 8
     for (int i = 0; i < nq; i++) sum[i] = _mm512_maskz_loadu_ps(m, o + (size_t)i * o_stride + c);
-    for (int j = 0; j < n_kv; j++, v += kv_stride) {
-        __m512 value = r.some(v, c, m);
+    for (int j = 0; j < v->n; j++, row += v->stride) {
+        __m512 value = r.some(row, c, m);
 #pragma GCC unroll 8
         for (int i = 0; i < nq; i++)
             sum[i] = _mm512_fmadd_ps(_mm512_set1_ps(p[(size_t)i * p_stride + (size_t)j]), value, sum[i]);
@@ -207,27 +219,27 @@ INLINE void sum_some(float *o, size_t o_stride, const float *p, size_t p_stride,
 }
 
 /* All columns of nq outputs, nb blocks at a time. */
-INLINE void sum_queries(float *o, size_t o_stride, const float *p, size_t p_stride, int nq, const char *v,
-                        size_t kv_stride, int n_kv, int d, int nb, struct reader r)
+INLINE void sum_queries(float *o, size_t o_stride, const float *p, size_t p_stride, int nq, const struct kern_kv *v,
+                        int nb, const char *next, struct reader r)
 {
-    int c = 0;
-    for (; c + 32 * nb <= d; c += 32 * nb)
-        sum_blocks(o, o_stride, p, p_stride, nq, v, kv_stride, n_kv, c, nb, r);
-    for (; c + 32 <= d; c += 32) sum_blocks(o, o_stride, p, p_stride, nq, v, kv_stride, n_kv, c, 1, r);
-    for (; r.some && c < d; c += 16)
-        sum_some(o, o_stride, p, p_stride, nq, v, kv_stride, n_kv, c, tail_mask((size_t)(d - c)), r);
+    struct ahead ahead = {next};
+    int c = 0, d = v->d;
+    for (; c + 32 * nb <= d; c += 32 * nb) sum_blocks(o, o_stride, p, p_stride, nq, v, c, nb, &ahead, r);
+    for (; c + 32 <= d; c += 32) sum_blocks(o, o_stride, p, p_stride, nq, v, c, 1, &ahead, r);
+    for (; r.some && c < d; c += 16) sum_some(o, o_stride, p, p_stride, nq, v, c, tail_mask((size_t)(d - c)), r);
 }
 
-INLINE void kv_sum(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q, const char *v,
-                   size_t kv_stride, int n_kv, int d, struct reader r)
+INLINE void kv_sum(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q, const struct kern_kv *v,
+                   struct reader r)
 {
+    const char *next = v->next;
     int i = 0;
-    for (; i + 8 <= n_q; i += 8, o += 8 * o_stride, p += 8 * p_stride)
-        sum_queries(o, o_stride, p, p_stride, 8, v, kv_stride, n_kv, d, 1, r);
-    for (; i + 4 <= n_q; i += 4, o += 4 * o_stride, p += 4 * p_stride)
-        sum_queries(o, o_stride, p, p_stride, 4, v, kv_stride, n_kv, d, 2, r);
-    for (; i < n_q; i++, o += o_stride, p += p_stride)
-        sum_queries(o, o_stride, p, p_stride, 1, v, kv_stride, n_kv, d, 4, r);
+    for (; i + 8 <= n_q; i += 8, o += 8 * o_stride, p += 8 * p_stride, next = NULL)
+        sum_queries(o, o_stride, p, p_stride, 8, v, 1, next, r);
+    for (; i + 4 <= n_q; i += 4, o += 4 * o_stride, p += 4 * p_stride, next = NULL)
+        sum_queries(o, o_stride, p, p_stride, 4, v, 2, next, r);
+    for (; i < n_q; i++, o += o_stride, p += p_stride, next = NULL)
+        sum_queries(o, o_stride, p, p_stride, 1, v, 4, next, r);
 }
 
 /* ---- many queries --------------------------------------------------------------------------- */
@@ -238,16 +250,16 @@ enum { PANEL_ROWS = 32, PANEL_WIDTH = 640, PANEL_QUERIES = 16 };
 
 static const struct reader f32 = {block_f32, some_f32};
 
-static void dot_panel(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q, const float *panel,
-                      int n_kv, int d)
+static void dot_panel(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q,
+                      const struct kern_kv *panel)
 {
-    kv_dot(s, s_stride, q, q_stride, n_q, (const char *)panel, (size_t)d * sizeof *panel, n_kv, d, f32);
+    kv_dot(s, s_stride, q, q_stride, n_q, panel, f32);
 }
 
-static void sum_panel(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q, const float *panel,
-                      int n_kv, int d)
+static void sum_panel(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q,
+                      const struct kern_kv *panel)
 {
-    kv_sum(o, o_stride, p, p_stride, n_q, (const char *)panel, (size_t)d * sizeof *panel, n_kv, d, f32);
+    kv_sum(o, o_stride, p, p_stride, n_q, panel, f32);
 }
 
 INLINE void fill_panel(float *panel, const char *row, size_t kv_stride, int n_kv, int d, struct reader r)
@@ -277,15 +289,15 @@ INLINE bool use_panel(int n_q, int d, struct reader r)
 /* ---- slots ---------------------------------------------------------------------------------- */
 
 #define KV(type, ...)                                                                                        \
-    void kv_dot_##type##_avx512(float *s, const float *q, size_t q_stride, int n_q, const void *k,           \
-                                size_t kv_stride, int n_kv, int d)                                           \
+    void kv_dot_##type##_avx512(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q,         \
+                                const struct kern_kv *k)                                                     \
     {                                                                                                        \
-        dot_any(s, q, q_stride, n_q, k, kv_stride, n_kv, d, (struct reader){__VA_ARGS__});                   \
+        dot_any(s, s_stride, q, q_stride, n_q, k, (struct reader){__VA_ARGS__});                             \
     }                                                                                                        \
-    void kv_sum_##type##_avx512(float *o, size_t o_stride, const float *p, int n_q, const void *v,           \
-                                size_t kv_stride, int n_kv, int d)                                           \
+    void kv_sum_##type##_avx512(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q,         \
+                                const struct kern_kv *v)                                                     \
     {                                                                                                        \
-        sum_any(o, o_stride, p, n_q, v, kv_stride, n_kv, d, (struct reader){__VA_ARGS__});                   \
+        sum_any(o, o_stride, p, p_stride, n_q, v, (struct reader){__VA_ARGS__});                             \
     }
 KV(f32, block_f32, some_f32)
 KV(f16, block_f16, some_f16)

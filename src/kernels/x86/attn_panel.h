@@ -6,33 +6,37 @@
 #ifndef ATTN_PANEL_H
 #define ATTN_PANEL_H
 
-INLINE void dot_any(float *s, const float *q, size_t q_stride, int n_q, const char *k, size_t kv_stride,
-                    int n_kv, int d, struct reader r)
+INLINE void dot_any(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q, const struct kern_kv *k,
+                    struct reader r)
 {
     _Alignas(64) float panel[PANEL_ROWS * PANEL_WIDTH];
-    if (!use_panel(n_q, d, r)) {
-        kv_dot(s, (size_t)n_kv, q, q_stride, n_q, k, kv_stride, n_kv, d, r);
+    if (!use_panel(n_q, k->d, r)) {
+        kv_dot(s, s_stride, q, q_stride, n_q, k, r);
         return;
     }
-    for (int j = 0; j < n_kv; j += PANEL_ROWS) {
-        int n = MIN(PANEL_ROWS, n_kv - j);
-        fill_panel(panel, k + (size_t)j * kv_stride, kv_stride, n, d, r);
-        dot_panel(s + j, (size_t)n_kv, q, q_stride, n_q, panel, n, d);
+    struct kern_kv part = {.rows = panel, .stride = (size_t)k->d * sizeof *panel, .d = k->d};
+    const char *row = k->rows;
+    for (int j = 0; j < k->n; j += PANEL_ROWS, row += PANEL_ROWS * k->stride) {
+        part.n = MIN(PANEL_ROWS, k->n - j);
+        fill_panel(panel, row, k->stride, part.n, k->d, r);
+        dot_panel(s + j, s_stride, q, q_stride, n_q, &part);
     }
 }
 
-INLINE void sum_any(float *o, size_t o_stride, const float *p, int n_q, const char *v, size_t kv_stride,
-                    int n_kv, int d, struct reader r)
+INLINE void sum_any(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q, const struct kern_kv *v,
+                    struct reader r)
 {
     _Alignas(64) float panel[PANEL_ROWS * PANEL_WIDTH];
-    if (!use_panel(n_q, d, r)) {
-        kv_sum(o, o_stride, p, (size_t)n_kv, n_q, v, kv_stride, n_kv, d, r);
+    if (!use_panel(n_q, v->d, r)) {
+        kv_sum(o, o_stride, p, p_stride, n_q, v, r);
         return;
     }
-    for (int j = 0; j < n_kv; j += PANEL_ROWS) {
-        int n = MIN(PANEL_ROWS, n_kv - j);
-        fill_panel(panel, v + (size_t)j * kv_stride, kv_stride, n, d, r);
-        sum_panel(o, o_stride, p + j, (size_t)n_kv, n_q, panel, n, d);
+    struct kern_kv part = {.rows = panel, .stride = (size_t)v->d * sizeof *panel, .d = v->d};
+    const char *row = v->rows;
+    for (int j = 0; j < v->n; j += PANEL_ROWS, row += PANEL_ROWS * v->stride) {
+        part.n = MIN(PANEL_ROWS, v->n - j);
+        fill_panel(panel, row, v->stride, part.n, v->d, r);
+        sum_panel(o, o_stride, p + j, p_stride, n_q, &part);
     }
 }
 

@@ -40,10 +40,10 @@ void act_swiglu_oai_avx2(float *y, const float *gate, const float *up, size_t n)
 void softcap_avx2(float *x, float cap, size_t n);
 
 #define PARTS_AVX2_KV(type)                                                                         \
-    void kv_dot_##type##_avx2(float *s, const float *q, size_t q_stride, int n_q, const void *k,    \
-                              size_t kv_stride, int n_kv, int d);                                   \
-    void kv_sum_##type##_avx2(float *o, size_t o_stride, const float *p, int n_q, const void *v,    \
-                              size_t kv_stride, int n_kv, int d);
+    void kv_dot_##type##_avx2(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q,  \
+                              const struct kern_kv *k);                                             \
+    void kv_sum_##type##_avx2(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q,  \
+                              const struct kern_kv *v);
 PARTS_AVX2_KV(f32)
 PARTS_AVX2_KV(f16)
 PARTS_AVX2_KV(bf16)

@@ -16,7 +16,7 @@ struct ahead {
 static inline __attribute__((always_inline)) void ask(struct ahead *a, size_t bytes)
 {
     if (!a->at) return;
-    for (size_t b = 0; b < bytes; b += 64) _mm_prefetch(a->at + b, _MM_HINT_T0);
+    for (size_t b = 0; b < bytes; b += 64) _mm_prefetch(a->at + b, _MM_HINT_T1);
     a->at += bytes;
 }
 

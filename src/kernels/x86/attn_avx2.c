@@ -268,7 +268,7 @@ INLINE void kv_sum(float *o, size_t o_stride, const float *p, size_t p_stride, i
 
 /* Rows are made float32 once, some at a time, for all queries.  Values of every type are exact in float32:
  * the sums are the same.  From this many queries on, that is faster. */
-enum { PANEL_ROWS = 32, PANEL_WIDTH = 640, PANEL_QUERIES = 16 };
+enum { PANEL_ROWS = 32, PANEL_WIDTH = 640, PANEL_QUERIES = 16, PANEL_STEP = 8 };
 
 static const struct reader f32 = {no_scale, eight_f32, one_f32, 3};
 

@@ -104,14 +104,16 @@ INLINE __m128 sums_of(const __m512 v[4])
 
 /* nq queries against nk keys; their scores to s[i][j]. */
 INLINE void dot_tile(float *s, size_t s_stride, const float *q, size_t q_stride, int nq, const char *k,
-                     size_t kv_stride, int nk, int d, struct reader r)
+                     size_t kv_stride, int nk, int d, struct ahead *ahead, struct reader r)
 {
     __m512 sum[16], key[8][2];
     float total[16];
+    size_t share = (size_t)nk * kv_stride * 32 / (size_t)d;
     int c = 0;
 #pragma GCC unroll 16
     for (int t = 0; t < 16; t++) sum[t] = _mm512_setzero_ps();
     for (; c + 32 <= d; c += 32) {
+        ask(ahead, share);
 #pragma GCC unroll 8
         for (int j = 0; j < nk; j++) r.block(key[j], k + (size_t)j * kv_stride, c);
 #pragma GCC unroll 4
@@ -149,12 +151,10 @@ INLINE void dot_queries(float *s, size_t s_stride, const float *q, size_t q_stri
     const char *row = k->rows;
     int j = 0;
     for (; j + nk <= k->n; j += nk, row += (size_t)nk * k->stride) {
-        ask(&ahead, (size_t)nk * k->stride);
-        dot_tile(s + j, s_stride, q, q_stride, nq, row, k->stride, nk, k->d, r);
+        dot_tile(s + j, s_stride, q, q_stride, nq, row, k->stride, nk, k->d, &ahead, r);
     }
     for (; j < k->n; j++, row += k->stride) {
-        ask(&ahead, k->stride);
-        dot_tile(s + j, s_stride, q, q_stride, nq, row, k->stride, 1, k->d, r);
+        dot_tile(s + j, s_stride, q, q_stride, nq, row, k->stride, 1, k->d, &ahead, r);
     }
 }
 
@@ -246,7 +246,7 @@ INLINE void kv_sum(float *o, size_t o_stride, const float *p, size_t p_stride, i
 
 /* Rows are made float32 once, some at a time, for all queries.  Values of every type are exact in float32:
  * the sums are the same.  From this many queries on, that is faster. */
-enum { PANEL_ROWS = 32, PANEL_WIDTH = 640, PANEL_QUERIES = 16 };
+enum { PANEL_ROWS = 32, PANEL_WIDTH = 640, PANEL_QUERIES = 16, PANEL_STEP = 8 };
 
 static const struct reader f32 = {block_f32, some_f32};
 

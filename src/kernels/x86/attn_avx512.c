@@ -104,16 +104,15 @@ INLINE __m128 sums_of(const __m512 v[4])
 
 /* nq queries against nk keys; their scores to s[i][j]. */
 INLINE void dot_tile(float *s, size_t s_stride, const float *q, size_t q_stride, int nq, const char *k,
-                     size_t kv_stride, int nk, int d, struct ahead *ahead, struct reader r)
+                     size_t kv_stride, int nk, int d, struct ahead *ahead, size_t share, struct reader r)
 {
     __m512 sum[16], key[8][2];
     float total[16];
-    size_t share = (size_t)nk * kv_stride * 32 / (size_t)d;
     int c = 0;
 #pragma GCC unroll 16
     for (int t = 0; t < 16; t++) sum[t] = _mm512_setzero_ps();
     for (; c + 32 <= d; c += 32) {
-        ask(ahead, share);
+        ask(ahead, (size_t)nk * share);
 #pragma GCC unroll 8
         for (int j = 0; j < nk; j++) r.block(key[j], k + (size_t)j * kv_stride, c);
 #pragma GCC unroll 4
@@ -148,13 +147,14 @@ INLINE void dot_queries(float *s, size_t s_stride, const float *q, size_t q_stri
                         int nk, const char *next, struct reader r)
 {
     struct ahead ahead = {next};
+    size_t share = k->stride * 32 / (size_t)MAX(32, k->d); /* of a row, in 32 columns */
     const char *row = k->rows;
     int j = 0;
     for (; j + nk <= k->n; j += nk, row += (size_t)nk * k->stride) {
-        dot_tile(s + j, s_stride, q, q_stride, nq, row, k->stride, nk, k->d, &ahead, r);
+        dot_tile(s + j, s_stride, q, q_stride, nq, row, k->stride, nk, k->d, &ahead, share, r);
     }
     for (; j < k->n; j++, row += k->stride) {
-        dot_tile(s + j, s_stride, q, q_stride, nq, row, k->stride, 1, k->d, &ahead, r);
+        dot_tile(s + j, s_stride, q, q_stride, nq, row, k->stride, 1, k->d, &ahead, share, r);
     }
 }
 

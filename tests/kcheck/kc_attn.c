@@ -1,5 +1,5 @@
 /* kc_attn.c - scores and weighted sums over a cache: right within the bound, and for one query the
- * same bits however many queries share the call. */
+ * same bits however many queries share the call and wherever the rows are cut. */
 #include <math.h>
 #include <string.h>
 
@@ -112,14 +112,21 @@ static void dot_scene(struct kc *kc, enum kc_fill fill, int n_q, int n_kv, int d
 
 /* ---- kv_sum ------------------------------------------------------------------------------ */
 
+/* In two calls, as pages and what tokens see of them may cut the rows anywhere. */
 static void alone_sum(struct kc *kc, const struct scene *s)
 {
     float alone[WIDEST];
     for (int i = 0; i < s->n_q; i++) {
+        const float *p = s->x + (size_t)i * s->p_stride;
+        struct kern_kv low = s->kv, high = s->kv;
+        low.n = kc_below(kc, s->n_kv + 1);
+        high.n -= low.n;
+        high.rows = (const char *)high.rows + (size_t)low.n * high.stride;
         memcpy(alone, s->old + (size_t)i * s->q_stride, sizeof *alone * (size_t)s->d);
-        kc->ops->kv_sum[kc->index](alone, WIDEST, s->x + (size_t)i * s->p_stride, s->p_stride, 1, &s->kv);
+        kc->ops->kv_sum[kc->index](alone, WIDEST, p, s->p_stride, 1, &low);
+        kc->ops->kv_sum[kc->index](alone, WIDEST, p + low.n, s->p_stride, 1, &high);
         if (memcmp(alone, s->y + (size_t)i * s->q_stride, sizeof *alone * (size_t)s->d))
-            kc_fail(kc, "query %d alone: other bits", i);
+            kc_fail(kc, "query %d alone, rows cut at %d: other bits", i, low.n);
     }
 }
 

@@ -252,6 +252,18 @@ static void kv_sum_q4_0_pairs(float *o, size_t o_stride, const float *p, size_t 
             }
 }
 
+/* Right within the bound, but the last row first. */
+static void kv_sum_backwards(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q,
+                             const struct kern_kv *v)
+{
+    struct kern_kv row = *v;
+    row.n = 1;
+    for (int j = v->n; j-- > 0;) {
+        row.rows = (const char *)v->rows + (size_t)j * v->stride;
+        kern_scalar.kv_sum[DTYPE_BF16](o, o_stride, p + j, p_stride, n_q, &row);
+    }
+}
+
 /* Rows of the scores next to each other, as if none lay between. */
 static void kv_dot_without_stride(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q,
                                   const struct kern_kv *k)
@@ -296,6 +308,7 @@ static const struct fault {
     FAULT(kv_sum, DTYPE_F16, kv_sum_last_lost),
     FAULT(kv_dot, DTYPE_Q8_0, kv_dot_crowd_differs),
     FAULT(kv_sum, DTYPE_Q4_0, kv_sum_q4_0_pairs),
+    FAULT(kv_sum, DTYPE_BF16, kv_sum_backwards),
     FAULT(kv_dot, DTYPE_F32, kv_dot_without_stride),
 };
 

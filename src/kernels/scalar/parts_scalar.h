@@ -51,10 +51,10 @@ PARTS_SCALAR_SEARCHED(PARTS_SCALAR_DECLARE)
 
 /* attn_scalar.c: one for every type of a cache */
 #define PARTS_SCALAR_KV(X) X(f32) X(f16) X(bf16) X(q8_0) X(q4_0)
-#define PARTS_SCALAR_DECLARE_KV(type)                                                               \
-    void kv_dot_##type##_scalar(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q,\
-                                const struct kern_kv *k);                                           \
-    void kv_sum_##type##_scalar(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q,\
+#define PARTS_SCALAR_DECLARE_KV(type)                                                                   \
+    void kv_dot_##type##_scalar(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q,    \
+                                const struct kern_kv *k);                                               \
+    void kv_sum_##type##_scalar(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q,    \
                                 const struct kern_kv *v);
 PARTS_SCALAR_KV(PARTS_SCALAR_DECLARE_KV)
 #undef PARTS_SCALAR_DECLARE_KV

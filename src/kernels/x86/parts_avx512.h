@@ -32,10 +32,10 @@ void act_gelu_quick_avx512(float *y, const float *gate, const float *up, size_t 
 void act_swiglu_oai_avx512(float *y, const float *gate, const float *up, size_t n);
 void softcap_avx512(float *x, float cap, size_t n);
 
-#define PARTS_AVX512_KV(type)                                                                         \
-    void kv_dot_##type##_avx512(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q,\
-                                const struct kern_kv *k);                                           \
-    void kv_sum_##type##_avx512(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q,\
+#define PARTS_AVX512_KV(type)                                                                           \
+    void kv_dot_##type##_avx512(float *s, size_t s_stride, const float *q, size_t q_stride, int n_q,    \
+                                const struct kern_kv *k);                                               \
+    void kv_sum_##type##_avx512(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q,    \
                                 const struct kern_kv *v);
 PARTS_AVX512_KV(f32)
 PARTS_AVX512_KV(f16)

@@ -143,8 +143,8 @@ INLINE void dot_tile(float *s, size_t s_stride, const float *q, size_t q_stride,
 }
 
 /* nq queries against all keys, nk at a time. */
-INLINE void dot_queries(float *s, size_t s_stride, const float *q, size_t q_stride, int nq, const struct kern_kv *k,
-                        int nk, const char *next, struct reader r)
+INLINE void dot_queries(float *s, size_t s_stride, const float *q, size_t q_stride, int nq,
+                        const struct kern_kv *k, int nk, const char *next, struct reader r)
 {
     struct ahead ahead = {next};
     size_t share = k->stride * 32 / (size_t)MAX(32, k->d); /* of a row, in 32 columns */
@@ -219,8 +219,8 @@ INLINE void sum_some(float *o, size_t o_stride, const float *p, size_t p_stride,
 }
 
 /* All columns of nq outputs, nb blocks at a time. */
-INLINE void sum_queries(float *o, size_t o_stride, const float *p, size_t p_stride, int nq, const struct kern_kv *v,
-                        int nb, const char *next, struct reader r)
+INLINE void sum_queries(float *o, size_t o_stride, const float *p, size_t p_stride, int nq,
+                        const struct kern_kv *v, int nb, const char *next, struct reader r)
 {
     struct ahead ahead = {next};
     int c = 0, d = v->d;
@@ -245,7 +245,7 @@ INLINE void kv_sum(float *o, size_t o_stride, const float *p, size_t p_stride, i
 /* ---- many queries --------------------------------------------------------------------------- */
 
 /* Rows are made float32 once, some at a time, for all queries.  Values of every type are exact in float32:
- * the sums are the same.  From this many queries on, that is faster. */
+ * the sums are the same.  From PANEL_QUERIES on, that is faster; PANEL_STEP of them are served by one call. */
 enum { PANEL_ROWS = 32, PANEL_WIDTH = 640, PANEL_QUERIES = 16, PANEL_STEP = 8 };
 
 static const struct reader f32 = {block_f32, some_f32};

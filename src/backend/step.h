@@ -247,6 +247,13 @@ struct op_dense { /* out = w in + b, for the tokens whose states are wanted */
     float *out;        /* [n_states, n_rows] */
 };
 
+/* From here on the step has no tokens but those whose logits are wanted: their rows of x and values move to the
+ * front.  What stands behind the last layer's attention is the same for a prompt of any length. */
+struct op_keep {
+    float *x, *values; /* [T, width], [T, values_width] */
+    int width, values_width;
+};
+
 struct op_states { /* the normed residual stream of the tokens that want it: what embeddings are made of */
     const float *x;    /* [T, D] */
     int width;         /* D */
@@ -255,8 +262,8 @@ struct op_states { /* the normed residual stream of the tokens that want it: wha
 };
 
 enum op_kind {
-    OP_EMBED, OP_QKV, OP_MLA, OP_ATTEND, OP_HEADS, OP_PROJECT, OP_GLU, OP_MOE, OP_HEAD, OP_STATES, OP_DENSE,
-    OP_COUNT
+    OP_EMBED, OP_QKV, OP_MLA, OP_ATTEND, OP_HEADS, OP_KEEP, OP_PROJECT, OP_GLU, OP_MOE, OP_HEAD, OP_STATES,
+    OP_DENSE, OP_COUNT
 };
 
 struct op {
@@ -268,6 +275,7 @@ struct op {
         struct op_mla mla;
         struct op_attend attend;
         struct op_heads heads;
+        struct op_keep keep;
         struct op_project project;
         struct op_glu glu;
         struct op_moe moe;

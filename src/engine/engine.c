@@ -82,6 +82,7 @@ static int fill_engine(struct redline_engine *e, const struct redline_engine_par
     cpu_facts(&e->cpu);
     cpu_features_text(cpu_features(), e->features, sizeof e->features);
     if (params->imatrix) p.backend.watch = collect_watch(params->imatrix);
+    p.model.watched = params->imatrix != NULL;
     TRY(backend_cpu.open(&e->backend, &p.backend, err));
     TRY(model_open(&e->model, e->source->gguf, e->backend, &p.model, err));
     TRY(make_lists(e, p.model.n_seqs, p.n_queue, err));

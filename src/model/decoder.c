@@ -8,7 +8,7 @@ enum { OPS_PER_LAYER = 7 }; /* QKV ATTEND HEADS PROJECT, GLU MOE PROJECT */
 
 int decoder_n_ops(const struct hparams *h)
 {
-    return 5 + OPS_PER_LAYER * h->n_layers; /* with the embedding, the head, the states and two behind those */
+    return 6 + OPS_PER_LAYER * h->n_layers; /* with the embedding, what is kept, the head, the states and two more */
 }
 
 static struct op *append(struct step *s, enum op_kind kind, int layer)
@@ -115,7 +115,7 @@ static void write_mla(struct model *m, int i)
 }
 
 /* Returns where the heads' values lie. */
-static const float *write_attend(struct model *m, int i)
+static float *write_attend(struct model *m, int i)
 {
     const struct hparams *h = &m->h;
     append(&m->step, OP_ATTEND, i)->attend =
@@ -217,6 +217,21 @@ static struct norms_after after_attention(const struct hparams *h, const struct 
     return norms;
 }
 
+/* Whether the last layer's attention is all that most tokens are needed for. */
+static bool ends_early(const struct model *m)
+{
+    const struct step_batch *b = &m->step.batch;
+    return !m->params.watched && b->n_states == 0 && b->n_outputs < b->n_tokens;
+}
+
+static void write_keep(struct model *m, int i, float *values)
+{
+    const struct hparams *h = &m->h;
+    const struct linear *wo = &m->weights.layers[i].wo;
+    append(&m->step, OP_KEEP, i)->keep =
+        (struct op_keep){.x = m->buffers.x, .values = values, .width = h->width, .values_width = wo->w.n_cols};
+}
+
 static void write_layer(struct model *m, int i)
 {
     const struct hparams *h = &m->h;
@@ -228,7 +243,10 @@ static void write_layer(struct model *m, int i)
         write_mla(m, i);
     else
         write_qkv(m, i);
-    const float *values = write_attend(m, i);
+    bool last = i == h->n_layers - 1 && ends_early(m);
+    if (last && m->step.batch.n_outputs == 0) return; /* keys and values are all that is left of them */
+    float *values = write_attend(m, i);
+    if (last) write_keep(m, i, values);
     if (parallel) write_glu(m, i, ffn_norm, &w->gate, &w->up, NULL);
     write_project(m, i, values, &w->wo, after_attention(h, w));
     if (!parallel && experts) write_experts(m, i, ffn_norm);

@@ -22,6 +22,7 @@ struct model_params {
     int n_pages;   /* of the KV pool; 0: enough for every sequence to be full */
     int n_ubatch;  /* most tokens of one batch */
     int n_outputs; /* most wanted rows of one batch */
+    bool watched;  /* products of all tokens are to be seen, of those too that nobody wants */
 };
 
 struct model_buffers { /* device addresses inside one reservation */

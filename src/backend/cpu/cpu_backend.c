@@ -160,16 +160,36 @@ static void run_op(const struct cpu_member *m, const struct op *op)
     case OP_HEAD: cpu_op_head(m, &op->head); break;
     case OP_STATES: cpu_op_states(m, &op->states); break;
     case OP_DENSE: cpu_op_dense(m, &op->dense); break;
+    case OP_KEEP: /* see run_member() */
     case OP_COUNT: break;
     }
+}
+
+/* Rows move down one after the other: few are kept, or the operation would not be there. */
+static void keep_tokens(const struct cpu_member *m, const struct op_keep *op, struct step_batch *batch)
+{
+    size_t width = (size_t)op->width, values_width = (size_t)op->values_width;
+    for (int i = 0; i < batch->n_outputs && m->id == 0; i++) {
+        size_t from = (size_t)batch->outputs[i], to = (size_t)i;
+        if (from == to) continue;
+        memcpy(op->x + to * width, op->x + from * width, width * sizeof *op->x);
+        memcpy(op->values + to * values_width, op->values + from * values_width, values_width * sizeof *op->values);
+    }
+    batch->n_tokens = batch->n_outputs;
+    batch->outputs = NULL; /* all of them, in order */
 }
 
 static void run_member(void *user, struct team *team, int id)
 {
     struct cpu_backend *b = user;
-    struct cpu_member m = {b, b->kern, &b->step->batch, team, id};
+    struct step_batch batch = b->step->batch;
+    struct cpu_member m = {b, b->kern, &batch, team, id};
     for (int i = 0; i < b->step->n_ops; i++) {
-        run_op(&m, &b->step->ops[i]);
+        const struct op *op = &b->step->ops[i];
+        if (op->kind == OP_KEEP)
+            keep_tokens(&m, &op->keep, &batch);
+        else
+            run_op(&m, op);
         team_barrier(team, id);
     }
 }

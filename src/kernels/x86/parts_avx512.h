@@ -22,6 +22,7 @@ void mm_q5_k_avx512(const struct kern_mm_args *a);
 void mm_q6_k_avx512(const struct kern_mm_args *a);
 void mm_iq4_xs_avx512(const struct kern_mm_args *a);
 
+void quant_act_avx512(struct act_q8 *dst, const float *x, size_t n);
 float dot_avx512(const float *a, const float *b, size_t n);
 void axpy_avx512(float *y, float a, const float *x, size_t n);
 float exp_sum_avx512(float *x, float max, size_t n);

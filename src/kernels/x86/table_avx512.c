@@ -24,6 +24,7 @@ const struct kern_ops kern_avx512 = {
            [DTYPE_Q5_K] = mm_q5_k_avx512,
            [DTYPE_Q6_K] = mm_q6_k_avx512,
            [DTYPE_IQ4_XS] = mm_iq4_xs_avx512},
+    .quant_act = quant_act_avx512,
     .dot = dot_avx512,
     .axpy = axpy_avx512,
     .exp_sum = exp_sum_avx512,

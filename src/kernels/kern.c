@@ -13,6 +13,7 @@ static const struct kern_ops *const tables[] = {
 #if defined(__x86_64__)
     &kern_avx2,
     &kern_avx512,
+    &kern_avx512bf16,
 #endif
 };
 

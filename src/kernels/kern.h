@@ -52,6 +52,14 @@ struct kern_kv {
                          asks for them meanwhile, and looks at none.  NULL: nobody knows */
 };
 
+/* The same product for many tokens, with weights and activations rounded to BF16 (nearest even; weights of
+ * quantised types once d q + m is a float32 number, so MXFP4 and BF16 lose nothing).  x holds BF16 numbers:
+ * 256 ceil(C / 256) per token, of which those beyond C are zeros, on a cache line.  Products are exact; sums are
+ * float32 in any order, with numbers below 2^-126 taken or left, so results are held to a bound and not to bits.
+ * Invariance holds as for all.
+ *
+ * A stride of tokens that is an odd number of cache lines keeps them out of each other's way in the caches. */
+
 enum kern_rope { KERN_ROPE_PAIRS, KERN_ROPE_HALVES, KERN_ROPE_COUNT };
 
 /* f(x), with sigmoid(x) = 1 / (1 + exp(-x)): */
@@ -67,7 +75,7 @@ enum kern_act {
 };
 
 struct kern_ops {
-    const char *name; /* "scalar", "avx2", "avx512" */
+    const char *name; /* "scalar", "avx2", "avx512", "avx512bf16" */
     uint32_t need;    /* cpu.h features */
 
     /* Rows of a file into one strip: n_rows of them, up to 16, row_bytes apart; rows that lack become zeros. */
@@ -75,6 +83,9 @@ struct kern_ops {
 
     /* Matrix product by weight type; see above. */
     kern_mm_fn *mm[DTYPE_COUNT];
+
+    /* The product in BF16; see above.  Worth taking for many tokens where it is not scalar's, a mere definition. */
+    kern_mm_fn *mm_tiles[DTYPE_COUNT];
 
     /* n elements (a multiple of the block) to float32 and back.  decode is exact up to float32
      * rounding.  encode rounds to nearest even for F16 and BF16; for quantised types it is the
@@ -131,7 +142,7 @@ struct kern_ops {
 };
 
 /* One per instruction set; each file exports nothing else. */
-extern const struct kern_ops kern_scalar, kern_avx2, kern_avx512;
+extern const struct kern_ops kern_scalar, kern_avx2, kern_avx512, kern_avx512bf16;
 
 /* The table to use under these features (cpu.h): for every slot the newest version that they allow. */
 void kern_select(struct kern_ops *out, uint32_t features);

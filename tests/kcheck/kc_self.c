@@ -217,6 +217,61 @@ static void mm_between_rows(const struct kern_mm_args *a)
     if (a->n_tokens > 1 && a->y_stride > (size_t)a->n_rows) a->y[a->n_rows] = 0;
 }
 
+/* ---- products in BF16 ---------------------------------------------------------------------------- */
+
+static void tiles_last_column_lost(const struct kern_mm_args *a)
+{
+    struct kern_mm_args part = *a;
+    part.n_cols -= part.n_cols > 256;
+    kern_scalar.mm_tiles[DTYPE_F16](&part);
+}
+
+/* y(r, t) for F32 weights that `round` makes BF16; from the last column down if asked to. */
+static void tiles_f32(const struct kern_mm_args *a, uint32_t (*round)(float), int t, bool backwards)
+{
+    for (int r = 0; r < a->n_rows; r++) {
+        const float *w = (const float *)(const void *)((const char *)a->w + (size_t)(r / STRIP) * a->w_stride);
+        const uint16_t *x = (const uint16_t *)(const void *)((const char *)a->x + (size_t)t * a->x_stride);
+        float sum = 0;
+        for (int i = 0; i < a->n_cols; i++) {
+            int c = backwards ? a->n_cols - 1 - i : i;
+            sum += float_of_bits(round(w[c * STRIP + r % STRIP])) * float_of_bf16(x[c]);
+        }
+        a->y[(size_t)t * a->y_stride + (size_t)r] = sum;
+    }
+}
+
+static uint32_t not_at_all(float w)
+{
+    return bits_of_float(w);
+}
+
+static uint32_t to_zero(float w)
+{
+    return bits_of_float(w) & 0xffff0000;
+}
+
+static uint32_t to_nearest(float w)
+{
+    return (uint32_t)bf16_of_float(w) << 16;
+}
+
+static void tiles_not_rounded(const struct kern_mm_args *a)
+{
+    for (int t = 0; t < a->n_tokens; t++) tiles_f32(a, not_at_all, t, false);
+}
+
+static void tiles_cut_off(const struct kern_mm_args *a)
+{
+    for (int t = 0; t < a->n_tokens; t++) tiles_f32(a, to_zero, t, false);
+}
+
+/* Right within the bound, but a token that is alone behind pairs is summed from the end. */
+static void tiles_odd_token_differs(const struct kern_mm_args *a)
+{
+    for (int t = 0; t < a->n_tokens; t++) tiles_f32(a, to_nearest, t, a->n_tokens % 2 && t == a->n_tokens - 1);
+}
+
 static void kv_sum_last_lost(float *o, size_t o_stride, const float *p, size_t p_stride, int n_q,
                              const struct kern_kv *v)
 {
@@ -305,6 +360,10 @@ static const struct fault {
     FAULT(mm, DTYPE_Q8_0, mm_offset_afterwards),
     FAULT(mm, DTYPE_F32, mm_batch_differs),
     FAULT(mm, DTYPE_Q6_K, mm_between_rows),
+    FAULT(mm_tiles, DTYPE_F16, tiles_last_column_lost),
+    FAULT(mm_tiles, DTYPE_F32, tiles_not_rounded),
+    FAULT(mm_tiles, DTYPE_F32, tiles_cut_off),
+    FAULT(mm_tiles, DTYPE_F32, tiles_odd_token_differs),
     FAULT(kv_sum, DTYPE_F16, kv_sum_last_lost),
     FAULT(kv_dot, DTYPE_Q8_0, kv_dot_crowd_differs),
     FAULT(kv_sum, DTYPE_Q4_0, kv_sum_q4_0_pairs),

@@ -2,7 +2,8 @@
  *
  * A sample is a batch of calls that lasts about a millisecond; the figure is the least of several,
  * which is what the kernel needs when nobody disturbs it.  Matrix products: one token and 128, 4096
- * columns, with weights that fit into a second-level cache and with weights that fit into none. */
+ * columns, with weights that fit into a second-level cache and with weights that fit into none; those in
+ * BF16: 16, 128 and 512 tokens. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,8 @@ enum {
     HEAD = 128,
     ROWS_KV = 512,
     TOKENS = 128,
+    MOST_TOKENS = 512,
+    BF16_STRIDE = 2 * N + 64, /* bytes */
     SMALL_BYTES = 512 << 10,
     LARGE_BYTES = 64 << 20
 };
@@ -26,6 +29,7 @@ static struct bench {
     float *a, *b, *y, *cs; /* TOKENS * N each */
     float *squares;        /* N, of b */
     struct act_q8 *acts;
+    char *halves;               /* MOST_TOKENS rows of N BF16 numbers */
     char *weights[DTYPE_COUNT]; /* rows, LARGE_BYTES, made when asked for */
     char *strips;               /* of a product; as many */
     int n_rows, n_tokens;       /* of a product */
@@ -59,6 +63,9 @@ static void prepare(struct kc *kc)
     kc_fill_floats(kc, KC_RANDOM, bench.b, n);
     kc_fill_floats(kc, KC_RANDOM, bench.cs, n);
     kc_fill_acts(kc, KC_RANDOM, bench.acts, n);
+    bench.halves = room((size_t)MOST_TOKENS * BF16_STRIDE);
+    for (int t = 0; t < MOST_TOKENS; t++)
+        kern_scalar.encode[DTYPE_BF16](bench.halves + (size_t)t * BF16_STRIDE, bench.a + (size_t)(t % TOKENS) * N, N);
     bench.squares = room(N * 4);
     for (int i = 0; i < N; i++) bench.squares[i] = bench.b[i] * bench.b[i];
     memset(bench.y, 0, n * 4 * 16);
@@ -91,6 +98,11 @@ static void pack_weights(struct kc *kc)
 
 /* ---- one call of each slot --------------------------------------------------------------- */
 
+static bool is_tiles(const struct kc *kc)
+{
+    return !strcmp(kc->group->name, "mm_tiles");
+}
+
 static void call_mm(const struct kern_ops *ops, struct kc *kc)
 {
     const struct dtype_info *info = dtype_info((uint32_t)kc->index);
@@ -103,6 +115,12 @@ static void call_mm(const struct kern_ops *ops, struct kc *kc)
         .n_cols = N,
         .n_tokens = bench.n_tokens,
     };
+    if (is_tiles(kc)) {
+        a.x = bench.halves;
+        a.x_stride = BF16_STRIDE;
+        ops->mm_tiles[kc->index](&a);
+        return;
+    }
     a.x = info->is_quantized ? (const void *)bench.acts : bench.a;
     a.x_stride = info->is_quantized ? N / 256 * sizeof *bench.acts : N * sizeof *bench.a;
     ops->mm[kc->index](&a);
@@ -167,7 +185,7 @@ typedef void call_fn(const struct kern_ops *ops, struct kc *kc);
 static call_fn *call_of(const struct kc *kc)
 {
     const char *name = kc->group->name;
-    if (!strcmp(name, "mm")) return call_mm;
+    if (!strcmp(name, "mm") || is_tiles(kc)) return call_mm;
     if (!strcmp(name, "pack")) return call_pack;
     if (!strcmp(name, "decode") || !strncmp(name, "encode", 6)) return call_conversion;
     if (!strncmp(name, "kv_", 3)) return call_kv;
@@ -213,19 +231,24 @@ static void print_line(struct kc *kc, bool json, const char *shape, double ns, d
         return;
     }
     if (n_lines++ == 0)
-        printf("%-16s %-7s %-12s %12s %9s %8s %8s\n", "kernel", "isa", "shape", "ns", "x scalar",
+        printf("%-16s %-12s %-12s %12s %9s %8s %8s\n", "kernel", "isa", "shape", "ns", "x scalar",
                "GB/s", "GOPS");
-    printf("%-16s %-7s %-12s %12.1f %9.2f", name, kc->isa, shape, ns, ratio);
+    printf("%-16s %-12s %-12s %12.1f %9.2f", name, kc->isa, shape, ns, ratio);
     if (bytes > 0) printf(" %8.2f %8.2f", bytes / ns, operations / ns);
     puts("");
 }
 
-/* The scalar product of a large matrix takes seconds: it is measured on 64 rows and scaled up. */
-static double scalar_mm_ns(struct kc *kc, int rows)
+/* The scalar product of a large matrix takes seconds: it is measured on 16 rows and scaled up. */
+static double scalar_mm_ns(struct kc *kc)
 {
-    static double per_row[DTYPE_COUNT][2];
-    double *known = &per_row[kc->index][bench.n_tokens > 1];
-    if (*known == 0) {
+    static struct {
+        double ns;
+        int n_tokens;
+    } per_row[2][DTYPE_COUNT];
+    double *known = &per_row[is_tiles(kc)][kc->index].ns;
+    int *n_tokens = &per_row[is_tiles(kc)][kc->index].n_tokens, rows = bench.n_rows;
+    if (*n_tokens != bench.n_tokens) {
+        *n_tokens = bench.n_tokens;
         bench.n_rows = MIN(rows, 16);
         *known = least_ns(kc->scalar, kc, 20) / bench.n_rows;
         bench.n_rows = rows;
@@ -235,24 +258,21 @@ static double scalar_mm_ns(struct kc *kc, int rows)
 
 static void time_mm(struct kc *kc, bool json)
 {
-    const struct dtype_info *info = dtype_info((uint32_t)kc->index);
-    size_t row = dtype_row_bytes(info, N);
-    bool is_scalar =
-        kc_slot(kc->ops, kc->group, kc->index) == kc_slot(kc->scalar, kc->group, kc->index);
+    static const int counts[2][4] = {{1, TOKENS}, {16, TOKENS, MOST_TOKENS}}; /* of tokens; of BF16 */
+    size_t row = dtype_row_bytes(dtype_info((uint32_t)kc->index), N);
+    bool is_scalar = kc_slot(kc->ops, kc->group, kc->index) == kc_slot(kc->scalar, kc->group, kc->index);
     pack_weights(kc);
-    for (int variant = 0; variant < 4; variant++) {
-        char shape[32];
-        bool large = variant & 1;
-        bench.n_tokens = variant & 2 ? TOKENS : 1;
-        bench.n_rows = (int)MIN((large ? LARGE_BYTES : SMALL_BYTES) / row, 16 * N) / STRIP * STRIP;
-        if (large && bench.n_tokens > 1) bench.n_rows = MIN(bench.n_rows, 2048);
-        double scalar = scalar_mm_ns(kc, bench.n_rows);
-        double ns = is_scalar ? scalar : least_ns(kc->ops, kc, 50);
-        double bytes = (double)row * bench.n_rows,
-               products = (double)N * bench.n_rows * bench.n_tokens;
-        snprintf(shape, sizeof shape, "T=%d R=%d", bench.n_tokens, bench.n_rows);
-        print_line(kc, json, shape, ns, scalar / ns, bytes, 2 * products);
-    }
+    for (const int *count = counts[is_tiles(kc)]; *count; count++)
+        for (int large = 0; large < 2; large++) {
+            char shape[32];
+            bench.n_tokens = *count;
+            bench.n_rows = (int)MIN((large ? LARGE_BYTES : SMALL_BYTES) / row, 16 * N) / STRIP * STRIP;
+            if (large && bench.n_tokens > 1) bench.n_rows = MIN(bench.n_rows, 2048);
+            double scalar = scalar_mm_ns(kc), ns = is_scalar ? scalar : least_ns(kc->ops, kc, 50);
+            double bytes = (double)row * bench.n_rows, products = (double)N * bench.n_rows * bench.n_tokens;
+            snprintf(shape, sizeof shape, "T=%d R=%d", bench.n_tokens, bench.n_rows);
+            print_line(kc, json, shape, ns, scalar / ns, bytes, 2 * products);
+        }
 }
 
 /* One query; the four and the eight that share a KV head; eight times eight of a prompt. */
@@ -277,7 +297,7 @@ void kc_time_slot(struct kc *kc, bool json)
         time_kv(kc, json);
         return;
     }
-    if (!strcmp(kc->group->name, "mm")) {
+    if (call_of(kc) == call_mm) {
         time_mm(kc, json);
         return;
     }

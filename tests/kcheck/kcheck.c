@@ -55,6 +55,7 @@ const struct kc_group kc_groups[] = {
     FIELD(encode_weighted, DTYPE_COUNT, kc_check_encode_weighted),
     FIELD(pack, 1, kc_check_pack),
     FIELD(mm, DTYPE_COUNT, kc_check_mm),
+    FIELD(mm_tiles, DTYPE_COUNT, kc_check_mm_tiles),
     FIELD(kv_dot, DTYPE_COUNT, kc_check_kv_dot),
     FIELD(kv_sum, DTYPE_COUNT, kc_check_kv_sum),
 };

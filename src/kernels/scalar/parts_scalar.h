@@ -30,14 +30,15 @@ void act_relu_scalar(float *y, const float *gate, const float *up, size_t n);
 void act_relu_sqr_scalar(float *y, const float *gate, const float *up, size_t n);
 void act_swiglu_oai_scalar(float *y, const float *gate, const float *up, size_t n);
 
-/* quant_decode_scalar.c, quant_encode_*_scalar.c, mm_scalar.c: one for every element type */
+/* quant_decode_scalar.c, quant_encode_*_scalar.c, mm_scalar.c, mm_tiles_scalar.c: one for every element type */
 #define PARTS_SCALAR_TYPES(X)                                                                       \
     X(f32) X(f16) X(bf16) X(q4_0) X(q4_1) X(q5_0) X(q5_1) X(q8_0) X(q2_k) X(q3_k) X(q4_k) X(q5_k)   \
     X(q6_k) X(iq4_nl) X(iq4_xs) X(mxfp4)
 #define PARTS_SCALAR_DECLARE(type)                                                                  \
     void decode_##type##_scalar(float *dst, const void *src, size_t n);                             \
     void encode_##type##_scalar(void *dst, const float *src, size_t n);                             \
-    void mm_##type##_scalar(const struct kern_mm_args *a);
+    void mm_##type##_scalar(const struct kern_mm_args *a);                                          \
+    void mm_tiles_##type##_scalar(const struct kern_mm_args *a);
 PARTS_SCALAR_TYPES(PARTS_SCALAR_DECLARE)
 #undef PARTS_SCALAR_DECLARE
 

@@ -35,6 +35,7 @@ const struct kern_ops kern_scalar = {
     .need = 0,
     .pack = pack_scalar,
     .mm = BY_TYPE(mm),
+    .mm_tiles = BY_TYPE(mm_tiles),
     .decode = BY_TYPE(decode),
     .encode = BY_TYPE(encode),
     .encode_weighted = {[DTYPE_Q4_0] = encode_weighted_q4_0_scalar,

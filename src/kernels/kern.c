@@ -14,6 +14,7 @@ static const struct kern_ops *const tables[] = {
     &kern_avx2,
     &kern_avx512,
     &kern_avx512bf16,
+    &kern_amx,
 #endif
 };
 

@@ -261,7 +261,7 @@ static void visit(struct kc *kc)
     if (options.filter && !strcasestr(name, options.filter) && !strcasestr(kc->isa, options.filter))
         return;
     if (options.list) {
-        printf("%-8s %s\n", kc->isa, name);
+        printf("%-12s %s\n", kc->isa, name);
         return;
     }
     bool passed = kc_run_slot(kc, false);
@@ -270,6 +270,7 @@ static void visit(struct kc *kc)
     if (passed && options.bench) kc_time_slot(kc, options.json);
 }
 
+/* Slots that are not what they were before. */
 static void visit_level(const struct kern_ops *ops, const struct kern_ops *before)
 {
     for (int g = 0; g < kc_n_groups; g++)
@@ -284,6 +285,24 @@ static void visit_level(const struct kern_ops *ops, const struct kern_ops *befor
                             .seed = options.seed};
             visit(&kc);
         }
+}
+
+/* What the instructions' users do is checked; how fast says nothing. */
+static void visit_emulated(const struct kern_ops *before)
+{
+#if defined(__x86_64__)
+    uint32_t need = kern_amx_emulated.need & ~(uint32_t)CPU_AMX;
+    if ((cpu_features() & need) != need) return;
+    struct kern_ops ops = *before;
+    bool bench = options.bench;
+    ops.name = "amx-emulated";
+    memcpy(ops.mm_tiles, kern_amx_emulated.mm_tiles, sizeof ops.mm_tiles);
+    options.bench = false;
+    visit_level(&ops, before);
+    options.bench = bench;
+#else
+    (void)before;
+#endif
 }
 
 static int usage(void)
@@ -333,6 +352,7 @@ int main(int argc, char **argv)
         visit_level(&ops, i ? &before : NULL);
         before = ops;
     }
+    visit_emulated(&before);
     if (!options.list && !options.json)
         printf("%d kernels checked, %d failed, %d planted faults unnoticed\n", totals.checked,
                totals.failed, unnoticed);

@@ -124,6 +124,9 @@ void kc_check_rope(struct kc *kc);
 void kc_check_kv_dot(struct kc *kc);
 void kc_check_kv_sum(struct kc *kc);
 
+/* amx_emulated.c: kern_amx, but for tiles in plain C; it takes the place of what lacks here. */
+extern const struct kern_ops kern_amx_emulated;
+
 int kc_self_test(uint64_t seed); /* the number of planted faults that went unnoticed */
 
 /* ---- times (kc_time.c) ------------------------------------------------------------------- */

@@ -1,25 +1,15 @@
 /* peak_amx.c - the limits of AMX: products of a 16 x 64-byte tile and another, 16 x 16 sums.
  *
  * Six tiles of sums, one tile of each operand: a product takes 16 cycles and is done after 52, so four
- * would hide the latency.  The tile instructions of some compilers do not say which memory they read, so
- * stores before them are held in place by FENCE. */
+ * would hide the latency. */
 #if defined(__x86_64__)
-#include <immintrin.h>
-
+#include "amx_tiles.h"
 #include "cpu.h"
 #include "peak.h"
 
-enum { CHAINS = 6, ROWS = PEAK_TILE_ROWS, ROW_BYTES = 64, SUMS = ROWS * 16 };
+enum { CHAINS = 6, ROWS = PEAK_TILE_ROWS, ROW_BYTES = TILE_ROW_BYTES, SUMS = ROWS * 16 };
 
-#define FENCE() __asm__ volatile("" ::: "memory")
 #define FOR_CHAINS(what) what(0) what(1) what(2) what(3) what(4) what(5)
-
-struct tile_config { /* as LDTILECFG reads it; palette 1 */
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-};
-_Static_assert(sizeof(struct tile_config) == 64, "the layout of the instruction set");
 
 static void configure(void)
 {
@@ -28,9 +18,7 @@ static void configure(void)
         config.row_bytes[i] = ROW_BYTES;
         config.rows[i] = ROWS;
     }
-    FENCE();
-    _tile_loadconfig(&config);
-    FENCE();
+    amx_configure(&config);
 }
 
 #define LOAD(i) _tile_loadd(i, y[i], ROW_BYTES);
@@ -52,7 +40,7 @@ static double int8_amx(const struct peak_input *in, uint64_t n_rounds)
     }
     FOR_CHAINS(STORE)
     _tile_release();
-    FENCE();
+    AMX_FENCE();
     return peak_sum_i32(y[0], CHAINS * SUMS);
 }
 
@@ -70,7 +58,7 @@ static double bf16_amx(const struct peak_input *in, uint64_t n_rounds)
     }
     FOR_CHAINS(STORE)
     _tile_release();
-    FENCE();
+    AMX_FENCE();
     return peak_sum_f32(y[0], CHAINS * SUMS);
 }
 

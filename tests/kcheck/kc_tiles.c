@@ -151,10 +151,13 @@ void kc_check_mm_tiles(struct kc *kc)
                 shape(kc, fill, 1 + kc_below(kc, ROWS), cols, 1 + kc_below(kc, TOKENS));
         for (size_t i = 0; i < COUNT_OF(large); i++)
             if (large[i] % block == 0) shape(kc, fill, 1 + kc_below(kc, ROWS), large[i], 1 + kc_below(kc, TOKENS));
-        parts(kc, fill, block == 1 ? 256 + kc_below(kc, 45) : block == 32 ? 288 : 512);
+        if (fill == KC_RANDOM || fill == KC_MIXED || fill == KC_DENORMAL)
+            parts(kc, fill, block == 1 ? 256 + kc_below(kc, 45) : block == 32 ? 288 : 512);
     }
     for (int rows = 1; rows <= ROWS; rows++)
-        for (int tokens = 1; tokens <= TOKENS; tokens++) shape(kc, KC_RANDOM, rows, width, tokens);
+        for (int i = 0; i < 6; i++) shape(kc, KC_RANDOM, rows, width, 1 + kc_below(kc, TOKENS));
+    for (int tokens = 1; tokens <= TOKENS; tokens++)
+        for (int i = 0; i < 6; i++) shape(kc, KC_RANDOM, 1 + kc_below(kc, ROWS), width, tokens);
     shape(kc, KC_RANDOM, 300, block == 256 ? 512 : 288, 70);
     shape(kc, KC_RANDOM, 40, block == 256 ? 512 : 288, 700);
 }

@@ -38,6 +38,27 @@ INLINE void put_pair(__m512i *panel, __m512 even, __m512 odd)
     *panel = _mm512_permutexvar_epi16(side_by_side, (__m512i)_mm512_cvtne2ps_pbh(odd, even));
 }
 
+INLINE __m512 of_halves(__m256i halves)
+{
+    return _mm512_cvtph_ps(halves);
+}
+
+/* d and m (or dmin), f16 numbers that share a word. */
+INLINE __m512 low_half(__m512i words)
+{
+    return of_halves(_mm512_cvtepi32_epi16(words));
+}
+
+INLINE __m512 high_half(__m512i words)
+{
+    return of_halves(_mm512_cvtepi32_epi16(_mm512_srli_epi32(words, 16)));
+}
+
+INLINE __m512 f16_at(const char *heads, int block)
+{
+    return of_halves(_mm256_loadu_si256((const __m256i *)(const void *)heads + block));
+}
+
 /* ---- F32, F16, BF16 -------------------------------------------------------------------------------- */
 
 static const void *panel_f32(void *panel, const void *chunk, int n)
@@ -54,12 +75,8 @@ static const void *panel_f32(void *panel, const void *chunk, int n)
 static const void *panel_f16(void *panel, const void *chunk, int n)
 {
     __m512i *out = panel;
-    for (int i = 0; i < CEIL_DIV(n, 2); i++) {
-        __m512i line = line_of(chunk, i); /* of pairs already, and rounding leaves them so */
-        __m512 low = _mm512_cvtph_ps(_mm512_castsi512_si256(line));
-        __m512 high = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(line, 1));
-        out[i] = (__m512i)_mm512_cvtne2ps_pbh(high, low);
-    }
+    for (int i = 0; i < CEIL_DIV(n, 2); i++) /* of pairs already, and rounding leaves them so */
+        out[i] = (__m512i)_mm512_cvtne2ps_pbh(f16_at(chunk, 2 * i + 1), f16_at(chunk, 2 * i));
     fill_step(out, n);
     return panel;
 }
@@ -98,7 +115,7 @@ INLINE const void *expand(void *panel, const char *heads, int n, const struct re
     for (int span = 0; span < n / r->span; span++)
 #pragma GCC unroll 32
         for (int q = 0; q < r->span / 4; q++) {
-            int group = (span * r->span + 4 * q) / r->group;
+            int group = span * (r->span / r->group) + 4 * q / r->group;
             __m512 w[4];
             r->codes(w, body, span, q);
 #pragma GCC unroll 4
@@ -153,27 +170,6 @@ INLINE __m512i each_byte(int value)
     return _mm512_set1_epi8((char)value);
 }
 
-INLINE __m512 of_halves(__m256i halves)
-{
-    return _mm512_cvtph_ps(halves);
-}
-
-/* d and m (or dmin), f16 numbers that share a word. */
-INLINE __m512 low_half(__m512i words)
-{
-    return of_halves(_mm512_cvtepi32_epi16(words));
-}
-
-INLINE __m512 high_half(__m512i words)
-{
-    return of_halves(_mm512_cvtepi32_epi16(_mm512_srli_epi32(words, 16)));
-}
-
-INLINE __m512 head_half(const char *heads, int block)
-{
-    return of_halves(_mm256_loadu_si256((const __m256i *)(const void *)heads + block));
-}
-
 /* Byte i of each word, as it is or as a number with a sign. */
 INLINE __m512 byte_of(__m512i words, int i)
 {
@@ -189,7 +185,7 @@ INLINE __m512 signed_byte_of(__m512i words, int i)
 
 INLINE void scales_head(struct scales *s, const char *heads, const char *body, int n_blocks)
 {
-    for (int b = 0; b < n_blocks; b++) s->d[b] = head_half(heads, b);
+    for (int b = 0; b < n_blocks; b++) s->d[b] = f16_at(heads, b);
     (void)body;
 }
 
@@ -304,7 +300,7 @@ INLINE void codes_q2_k(__m512 code[4], const char *body, int span, int q)
 
 INLINE void scales_q3_k(struct scales *s, const char *heads, const char *body, int n_blocks)
 {
-    __m512 d = head_half(heads, 0);
+    __m512 d = f16_at(heads, 0);
     __m512i high = line_of(body, 26), nibble = each_byte(15), offset = each_byte(32);
 #pragma GCC unroll 16
     for (int g = 0; g < 16; g++) {
@@ -360,7 +356,7 @@ INLINE void codes_q5_k(__m512 code[4], const char *body, int span, int q)
 
 INLINE void scales_q6_k(struct scales *s, const char *heads, const char *body, int n_blocks)
 {
-    __m512 d = head_half(heads, 0);
+    __m512 d = f16_at(heads, 0);
 #pragma GCC unroll 16
     for (int g = 0; g < 16; g++) s->d[g] = _mm512_mul_ps(d, signed_byte_of(line_of(body, 48 + g / 4), g % 4));
     (void)n_blocks;

@@ -31,14 +31,24 @@ struct tile_job {         /* one panel times all tokens of a block */
 };
 typedef void tile_job_fn(struct tile_job *j);
 
+/* What is expanded next is read at once, which no prefetcher of the processor foresees from strip to strip. */
+static inline void walk_prefetch(const char *strip, size_t stride, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64) {
+        __builtin_prefetch(strip + i, 0, 2);
+        __builtin_prefetch(strip + stride + i, 0, 2);
+    }
+}
+
 /* Rows from `from` to `to` and tokens from t on; j says how many. */
 static inline void walk_block(struct tile_job *j, const struct kern_mm_args *a, enum dtype dtype,
                               tile_job_fn *multiply, int t, int from, int to)
 {
     _Alignas(64) uint32_t room[2][PANEL_WORDS];
+    size_t chunk_bytes = strip_chunk_at(strip_form(dtype), 1);
     int c = 0;
     do { /* once without any column, for sums of nothing */
-        size_t at = strip_chunk_at(strip_form(dtype), c / STRIP_CHUNK);
+        size_t at = (size_t)(c / STRIP_CHUNK) * chunk_bytes;
         j->n_cols = MIN(STRIP_CHUNK, a->n_cols - c);
         j->is_first = c == 0;
         j->x = (const char *)a->x + (size_t)t * a->x_stride + 2 * (size_t)c;
@@ -48,6 +58,8 @@ static inline void walk_block(struct tile_job *j, const struct kern_mm_args *a, 
             j->y = a->y + (size_t)t * a->y_stride + (size_t)r;
             j->panel[0] = panel_bf16[dtype](room[0], strip, j->n_cols);
             j->panel[1] = j->n_rows > STRIP ? panel_bf16[dtype](room[1], strip + a->w_stride, j->n_cols) : NULL;
+            if (j->panel[0] == room[0] && r + PAIR_ROWS < to)
+                walk_prefetch(strip + 2 * a->w_stride, a->w_stride, chunk_bytes);
             multiply(j);
         }
         c += STRIP_CHUNK;

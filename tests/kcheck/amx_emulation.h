@@ -1,8 +1,8 @@
 /* amx_emulation.h - the tile instructions in plain C, as the manual words them, for processors without AMX.
  *
  * What the instruction set forbids ends as it does there: an operand of the wrong shape or a tile that is not
- * configured by SIGILL (#UD), an impossible configuration by SIGSEGV (#GP).  Intel SDM volume 2: LDTILECFG, TILELOADD,
- * TILESTORED, TDPBF16PS.  Included by amx_tiles.h alone. */
+ * configured by SIGILL (#UD), an impossible configuration by SIGSEGV (#GP).  Intel SDM volume 2: LDTILECFG,
+ * TILELOADD, TILESTORED, TDPBF16PS.  Included by amx_tiles.h alone. */
 #ifndef AMX_EMULATION_H
 #define AMX_EMULATION_H
 

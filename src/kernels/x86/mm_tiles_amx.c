@@ -14,7 +14,7 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum { BLOCK_TOKENS = 2 * TILE_ROWS, STEP_BYTES = TILE_ROWS * TILE_ROW_BYTES };
-_Static_assert((int)STRIP == (int)TILE_ROWS && 2 * (int)PANEL_STEP == (int)TILE_ROW_BYTES, "a step of a panel is a tile");
+_Static_assert((int)STRIP == (int)TILE_ROWS && 2 * (int)PANEL_STEP == (int)TILE_ROW_BYTES, "a step is a tile");
 
 /* Tiles: 0 to 3 hold sums (the second bit says which tokens, the first which strip), 4 and 5 the activations of both
  * sixteens of tokens, 6 and 7 the weights of both strips. */

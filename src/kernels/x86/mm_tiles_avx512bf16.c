@@ -22,20 +22,35 @@ MATH_INLINE __m512bh pair_of(const char *at)
     return (__m512bh)_mm512_set1_epi32(pair);
 }
 
-MATH_INLINE void multiply_tile(const struct tile_job *j, int t0, int n_strips, int n)
+/* Sums start from zero, and y is added behind them: so loads of y, which may be far away, run while the last products
+ * are computed, and nothing waits for them. */
+MATH_INLINE void add_to_y(const struct tile_job *j, int t0, int n_strips, int n, __m512 sum[TILE_TOKENS][2])
 {
-    const char *x[TRIPLES], *w[2] = {j->panel[0], j->panel[1]};
-    float *y = j->y + (size_t)t0 * j->y_stride;
-    size_t stride = j->x_stride;
     __mmask16 rows[2] = {tail_mask((size_t)j->n_rows), tail_mask((size_t)(j->n_rows - STRIP))};
-    __m512 sum[TILE_TOKENS][2];
-    for (int i = 0; i < TRIPLES; i++) x[i] = j->x + (size_t)(t0 + MIN(3 * i, n - 1)) * stride;
+    float *y = j->y + (size_t)t0 * j->y_stride;
+    if (!j->is_first)
+#pragma GCC unroll 12
+        for (int t = 0; t < n; t++)
+#pragma GCC unroll 2
+            for (int s = 0; s < n_strips; s++) {
+                __m512 before = _mm512_maskz_loadu_ps(rows[s], y + (size_t)t * j->y_stride + s * STRIP);
+                sum[t][s] = _mm512_add_ps(before, sum[t][s]);
+            }
 #pragma GCC unroll 12
     for (int t = 0; t < n; t++)
 #pragma GCC unroll 2
         for (int s = 0; s < n_strips; s++)
-            sum[t][s] = j->is_first ? _mm512_setzero_ps()
-                                    : _mm512_maskz_loadu_ps(rows[s], y + (size_t)t * j->y_stride + s * STRIP);
+            _mm512_mask_storeu_ps(y + (size_t)t * j->y_stride + s * STRIP, rows[s], sum[t][s]);
+}
+
+MATH_INLINE void multiply_tile(const struct tile_job *j, int t0, int n_strips, int n)
+{
+    const char *x[TRIPLES], *w[2] = {j->panel[0], j->panel[1]};
+    size_t stride = j->x_stride;
+    __m512 sum[TILE_TOKENS][2];
+    for (int i = 0; i < TRIPLES; i++) x[i] = j->x + (size_t)(t0 + MIN(3 * i, n - 1)) * stride;
+#pragma GCC unroll 12
+    for (int t = 0; t < n; t++) sum[t][0] = sum[t][1] = _mm512_setzero_ps();
     for (int c = 0; c < j->n_cols; c += 2) {
         __m512bh b[2];
 #pragma GCC unroll 2
@@ -52,11 +67,7 @@ MATH_INLINE void multiply_tile(const struct tile_job *j, int t0, int n_strips, i
 #pragma GCC unroll 4
         for (int i = 0; i < TRIPLES; i++) x[i] += 4;
     }
-#pragma GCC unroll 12
-    for (int t = 0; t < n; t++)
-#pragma GCC unroll 2
-        for (int s = 0; s < n_strips; s++)
-            _mm512_mask_storeu_ps(y + (size_t)t * j->y_stride + s * STRIP, rows[s], sum[t][s]);
+    add_to_y(j, t0, n_strips, n, sum);
 }
 
 #define TILES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)

@@ -21,7 +21,7 @@ struct tile_job {         /* one panel times all tokens of a block */
     const void *panel[2]; /* of both strips; NULL for the second if there are no more than 16 rows */
     int n_rows;           /* 1 to 32 */
     int n_cols;           /* 0 to 256 */
-    bool is_first;        /* of the columns: sums begin at zero, not at y */
+    bool is_first;        /* of the columns: y is not there yet */
     const char *x;        /* first token, first of these columns */
     size_t x_stride;      /* bytes */
     float *y;             /* first token, first of these rows */

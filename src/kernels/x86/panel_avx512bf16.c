@@ -136,14 +136,23 @@ INLINE void by_table(__m512 code[4], __m512i line, int shift, __m512 table)
         code[i] = _mm512_permutexvar_ps(_mm512_srli_epi32(line, (unsigned)(8 * i + shift)), table);
 }
 
-/* ... of up to eight bits with a sign by conversion. */
-INLINE void by_sign(__m512 code[4], __m512i line, int bits)
+/* ... of more bits as 1 + code / 2^bits, for which it suffices to put a code into the mantissa of 1.  middle_out() makes
+ * the scales that lead from there to d (code - 2^bits / 2): d 2^bits, and -1.5 times that.  All of it is exact (and NaN for an infinite d). */
+INLINE void by_mantissa(__m512 code[4], __m512i line, int bits)
 {
+    const __m512i one = _mm512_set1_epi32(0x3f800000), mask = _mm512_set1_epi32(((1 << bits) - 1) << (23 - bits));
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
-        __m512i top = _mm512_slli_epi32(line, (unsigned)(32 - bits - 8 * i));
-        code[i] = _mm512_cvtepi32_ps(_mm512_srai_epi32(top, (unsigned)(32 - bits)));
+        int left = 23 - bits - 8 * i;
+        __m512i there = left < 0 ? _mm512_srli_epi32(line, (unsigned)-left) : _mm512_slli_epi32(line, (unsigned)left);
+        code[i] = _mm512_castsi512_ps(_mm512_ternarylogic_epi32(there, mask, one, 0xea)); /* there & mask | one */
     }
+}
+
+INLINE void middle_out(struct scales *s, int i, int bits)
+{
+    s->d[i] = _mm512_mul_ps(s->d[i], _mm512_set1_ps((float)(1 << bits)));
+    s->m[i] = _mm512_mul_ps(s->d[i], _mm512_set1_ps(-1.5f));
 }
 
 /* first, first + 1, ...; after `period` of them from the first again. */
@@ -272,9 +281,15 @@ INLINE void codes_q5_1(__m512 code[4], const char *body, int span, int q)
     codes_fifth(code, body, 6 * span + 1, q, 0);
 }
 
+INLINE void scales_q8_0(struct scales *s, const char *heads, const char *body, int n_blocks)
+{
+    scales_head(s, heads, body, n_blocks);
+    for (int b = 0; b < n_blocks; b++) middle_out(s, b, 8);
+}
+
 INLINE void codes_q8_0(__m512 code[4], const char *body, int span, int q)
 {
-    by_sign(code, line_of(body, 8 * span + q), 8);
+    by_mantissa(code, _mm512_xor_si512(line_of(body, 8 * span + q), each_byte(128)), 8);
 }
 
 /* ---- blocks of 256: lines from the beginning of the block ------------------------------------------- */
@@ -358,17 +373,19 @@ INLINE void scales_q6_k(struct scales *s, const char *heads, const char *body, i
 {
     __m512 d = f16_at(heads, 0);
 #pragma GCC unroll 16
-    for (int g = 0; g < 16; g++) s->d[g] = _mm512_mul_ps(d, signed_byte_of(line_of(body, 48 + g / 4), g % 4));
+    for (int g = 0; g < 16; g++) {
+        s->d[g] = _mm512_mul_ps(d, signed_byte_of(line_of(body, 48 + g / 4), g % 4));
+        middle_out(s, g, 6);
+    }
     (void)n_blocks;
 }
 
-/* Six bits less 32 are the six bits with the highest turned over, read as a number with a sign. */
 INLINE void codes_q6_k(__m512 code[4], const char *body, int span, int q)
 {
     int part = q / 8;
     __m512i low = _mm512_srli_epi32(line_of(body, 16 * span + part % 2 * 8 + q % 8), (unsigned)(part / 2 * 4));
     __m512i high = _mm512_rolv_epi32(line_of(body, 32 + 8 * span + q % 8), _mm512_set1_epi32((4 - 2 * part) & 31));
-    by_sign(code, _mm512_xor_si512(merge(each_byte(15), low, high), each_byte(32)), 6);
+    by_mantissa(code, merge(each_byte(15), low, high), 6);
 }
 
 INLINE void scales_iq4_xs(struct scales *s, const char *heads, const char *body, int n_blocks)
@@ -404,14 +421,14 @@ PANEL(q4_0, 32, 32, 32, 2, false, scales_head, codes_q4_0)
 PANEL(q4_1, 32, 32, 32, 0, true, scales_q4_1, codes_q4_1)
 PANEL(q5_0, 32, 32, 32, 2, false, scales_head, codes_q5_0)
 PANEL(q5_1, 32, 32, 32, 0, true, scales_q5_1, codes_q5_1)
-PANEL(q8_0, 32, 32, 32, 2, false, scales_head, codes_q8_0)
+PANEL(q8_0, 32, 32, 32, 2, true, scales_q8_0, codes_q8_0)
 PANEL(iq4_nl, 32, 32, 32, 2, false, scales_head, codes_iq4_nl)
 PANEL(mxfp4, 32, 32, 32, 1, false, scales_mxfp4, codes_mxfp4)
 PANEL(q2_k, 256, 16, 128, 0, true, scales_q2_k, codes_q2_k)
 PANEL(q3_k, 256, 16, 128, 2, false, scales_q3_k, codes_q3_k)
 PANEL(q4_k, 256, 32, 64, 0, true, scales_k4, codes_q4_k)
 PANEL(q5_k, 256, 32, 64, 0, true, scales_k4, codes_q5_k)
-PANEL(q6_k, 256, 16, 128, 2, false, scales_q6_k, codes_q6_k)
+PANEL(q6_k, 256, 16, 128, 2, true, scales_q6_k, codes_q6_k)
 PANEL(iq4_xs, 256, 32, 32, 0, false, scales_iq4_xs, codes_iq4_xs)
 
 panel_fn *const panel_bf16[DTYPE_COUNT] = {

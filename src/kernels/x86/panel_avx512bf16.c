@@ -136,8 +136,9 @@ INLINE void by_table(__m512 code[4], __m512i line, int shift, __m512 table)
         code[i] = _mm512_permutexvar_ps(_mm512_srli_epi32(line, (unsigned)(8 * i + shift)), table);
 }
 
-/* ... of more bits as 1 + code / 2^bits, for which it suffices to put a code into the mantissa of 1.  middle_out() makes
- * the scales that lead from there to d (code - 2^bits / 2): d 2^bits, and -1.5 times that.  All of it is exact (and NaN for an infinite d). */
+/* ... of more bits as 1 + code / 2^bits, for which it suffices to put a code into the mantissa of 1.  middle_out()
+ * makes the scales that lead from there to d (code - 2^bits / 2): d 2^bits, and -1.5 times that.  All of it is exact;
+ * an infinite d gives NaN. */
 INLINE void by_mantissa(__m512 code[4], __m512i line, int bits)
 {
     const __m512i one = _mm512_set1_epi32(0x3f800000), mask = _mm512_set1_epi32(((1 << bits) - 1) << (23 - bits));

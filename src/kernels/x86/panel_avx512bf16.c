@@ -297,11 +297,11 @@ INLINE void codes_q8_0(__m512 code[4], const char *body, int span, int q)
 
 INLINE void scales_q2_k(struct scales *s, const char *heads, const char *body, int n_blocks)
 {
-    __m512i both = line_of(body, 20), nibble = each_byte(15);
+    __m512i both = line_of(body, 0), nibble = each_byte(15);
     __m512 d = low_half(both), dmin = _mm512_sub_ps(_mm512_setzero_ps(), high_half(both));
 #pragma GCC unroll 16
     for (int g = 0; g < 16; g++) {
-        __m512i words = line_of(body, g / 4);
+        __m512i words = line_of(body, 1 + g / 4);
         s->d[g] = _mm512_mul_ps(d, byte_of(_mm512_and_si512(words, nibble), g % 4));
         s->m[g] = _mm512_mul_ps(dmin, byte_of(_mm512_and_si512(_mm512_srli_epi32(words, 4), nibble), g % 4));
     }
@@ -311,16 +311,16 @@ INLINE void scales_q2_k(struct scales *s, const char *heads, const char *body, i
 
 INLINE void codes_q2_k(__m512 code[4], const char *body, int span, int q)
 {
-    by_table(code, line_of(body, 4 + 8 * span + q % 8), q / 8 * 2, count_from(0, 4));
+    by_table(code, line_of(body, strip_q2_k_two(span, q % 8)), q / 8 * 2, count_from(0, 4));
 }
 
 INLINE void scales_q3_k(struct scales *s, const char *heads, const char *body, int n_blocks)
 {
     __m512 d = f16_at(heads, 0);
-    __m512i high = line_of(body, 26), nibble = each_byte(15), offset = each_byte(32);
+    __m512i high = line_of(body, 2), nibble = each_byte(15), offset = each_byte(32);
 #pragma GCC unroll 16
     for (int g = 0; g < 16; g++) {
-        __m512i low = _mm512_srli_epi32(line_of(body, 24 + g / 4 % 2), (unsigned)(g / 8 * 4));
+        __m512i low = _mm512_srli_epi32(line_of(body, g / 4 % 2), (unsigned)(g / 8 * 4));
         __m512i top = _mm512_rolv_epi32(high, _mm512_set1_epi32((4 - g / 4 * 2) & 31));
         __m512i six = _mm512_and_si512(merge(nibble, low, top), each_byte(63));
         s->d[g] = _mm512_mul_ps(d, signed_byte_of(_mm512_sub_epi8(six, offset), g % 4));
@@ -330,8 +330,8 @@ INLINE void scales_q3_k(struct scales *s, const char *heads, const char *body, i
 
 INLINE void codes_q3_k(__m512 code[4], const char *body, int span, int q)
 {
-    __m512i low = _mm512_srli_epi32(line_of(body, 8 + 8 * span + q % 8), (unsigned)(q / 8 * 2));
-    __m512i third = _mm512_rolv_epi32(line_of(body, q % 8), _mm512_set1_epi32((2 - 4 * span - q / 8) & 31));
+    __m512i low = _mm512_srli_epi32(line_of(body, strip_q3_k_two(span, q % 8)), (unsigned)(q / 8 * 2));
+    __m512i third = _mm512_rolv_epi32(line_of(body, strip_q3_k_third(q % 8)), _mm512_set1_epi32((2 - 4 * span - q / 8) & 31));
     by_table(code, merge(each_byte(3), low, third), 0, count_from(-4, 8));
 }
 
@@ -361,8 +361,8 @@ INLINE void codes_q4_k(__m512 code[4], const char *body, int span, int q)
 
 INLINE void codes_q5_k(__m512 code[4], const char *body, int span, int q)
 {
-    __m512i low = _mm512_srli_epi32(line_of(body, 12 + 8 * span + q % 8), (unsigned)(q / 8 * 4));
-    __m512i fifth = _mm512_rolv_epi32(line_of(body, 4 + q % 8), _mm512_set1_epi32((4 - 2 * span - q / 8) & 31));
+    __m512i low = _mm512_srli_epi32(line_of(body, strip_q5_k_nibbles(span, q % 8)), (unsigned)(q / 8 * 4));
+    __m512i fifth = _mm512_rolv_epi32(line_of(body, strip_q5_k_fifth(q % 8)), _mm512_set1_epi32((4 - 2 * span - q / 8) & 31));
     __m512i five = merge(each_byte(15), low, fifth);
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
@@ -375,7 +375,7 @@ INLINE void scales_q6_k(struct scales *s, const char *heads, const char *body, i
     __m512 d = f16_at(heads, 0);
 #pragma GCC unroll 16
     for (int g = 0; g < 16; g++) {
-        s->d[g] = _mm512_mul_ps(d, signed_byte_of(line_of(body, 48 + g / 4), g % 4));
+        s->d[g] = _mm512_mul_ps(d, signed_byte_of(line_of(body, g / 4), g % 4));
         middle_out(s, g, 6);
     }
     (void)n_blocks;
@@ -384,8 +384,10 @@ INLINE void scales_q6_k(struct scales *s, const char *heads, const char *body, i
 INLINE void codes_q6_k(__m512 code[4], const char *body, int span, int q)
 {
     int part = q / 8;
-    __m512i low = _mm512_srli_epi32(line_of(body, 16 * span + part % 2 * 8 + q % 8), (unsigned)(part / 2 * 4));
-    __m512i high = _mm512_rolv_epi32(line_of(body, 32 + 8 * span + q % 8), _mm512_set1_epi32((4 - 2 * part) & 31));
+    enum strip_q6_k which = part % 2 ? STRIP_Q6_K_SECOND : STRIP_Q6_K_FIRST;
+    __m512i low = _mm512_srli_epi32(line_of(body, strip_q6_k_line(span, which, q % 8)), (unsigned)(part / 2 * 4));
+    __m512i high = line_of(body, strip_q6_k_line(span, STRIP_Q6_K_HIGH, q % 8));
+    high = _mm512_rolv_epi32(high, _mm512_set1_epi32((4 - 2 * part) & 31));
     by_mantissa(code, merge(each_byte(15), low, high), 6);
 }
 

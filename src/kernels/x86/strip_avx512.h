@@ -248,8 +248,8 @@ INLINE __m512i one_bit(__m512i v, int from, int to)
 
 INLINE void codes_q5_k(__m512i u[4], const struct block512 *b, int set, int step)
 {
-    __m512i fifth = line_at(b, 4 + 2 * step);
-    nibbles_from(u, b, set == 0 ? 5 + 2 * step : 12 + 8 * set + step);
+    __m512i fifth = line_at(b, strip_q5_k_fifth(step));
+    nibbles_from(u, b, strip_q5_k_nibbles(set, step));
     u[0] = _mm512_or_si512(u[0], one_bit(fifth, 2 * set, 4));
     u[1] = _mm512_or_si512(u[1], one_bit(fifth, 2 * set + 1, 4));
 }
@@ -275,8 +275,9 @@ INLINE __m512 scale_q6_k(const struct block512 *b, int group)
 
 INLINE void codes_q6_k(__m512i u[4], const struct block512 *b, int set, int step)
 {
-    int line = 4 + 24 * set + 3 * step;
-    __m512i first = line_at(b, line), second = line_at(b, line + 1), high = line_at(b, line + 2);
+    __m512i first = line_at(b, strip_q6_k_line(set, STRIP_Q6_K_FIRST, step));
+    __m512i second = line_at(b, strip_q6_k_line(set, STRIP_Q6_K_SECOND, step));
+    __m512i high = line_at(b, strip_q6_k_line(set, STRIP_Q6_K_HIGH, step));
     u[0] = _mm512_or_si512(low_nibbles(first), two_bits(high, 0, 4));
     u[1] = _mm512_or_si512(low_nibbles(second), two_bits(high, 1, 4));
     u[2] = _mm512_or_si512(high_nibbles(first), two_bits(high, 2, 4));
@@ -302,7 +303,7 @@ INLINE __m512 min_q2_k(const struct block512 *b, int group)
 
 INLINE void codes_q2_k(__m512i u[4], const struct block512 *b, int set, int step)
 {
-    __m512i v = line_at(b, 5 + 8 * set + step);
+    __m512i v = line_at(b, strip_q2_k_two(set, step));
 #pragma GCC unroll 4
     for (int c = 0; c < 4; c++) u[c] = two_bits(v, c, 0);
 }
@@ -327,7 +328,7 @@ INLINE __m512 scale_q3_k(const struct block512 *b, int group)
 
 INLINE void codes_q3_k(__m512i u[4], const struct block512 *b, int set, int step)
 {
-    __m512i third = line_at(b, 3 + 2 * step), v = line_at(b, set == 0 ? 4 + 2 * step : 19 + step);
+    __m512i third = line_at(b, strip_q3_k_third(step)), v = line_at(b, strip_q3_k_two(set, step));
 #pragma GCC unroll 4
     for (int c = 0; c < 4; c++) u[c] = _mm512_or_si512(two_bits(v, c, 0), one_bit(third, 4 * set + c, 2));
 }

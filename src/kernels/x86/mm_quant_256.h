@@ -1,0 +1,259 @@
+/* mm_quant_256.h - products of quantised strips in vectors of 256 bits, for every format and two instruction sets.
+ *
+ * One or two tokens take their weights straight from the strip, in the order of memory: they wait for it, so the
+ * arithmetic has only to keep up.  More tokens share a panel: a chunk of 256 columns, unpacked once to a byte per
+ * code in the first cache.  Either way a tile of two halves times some tokens stays in registers: a quad of
+ * codes in each lane meets four activations of a token, broadcast; group by group the integers become float32.
+ *
+ * The file that includes this says how quads are multiplied:
+ *     struct factor           codes of eight rows as they are multiplied
+ *     HAS_SIGNS               whether a factor of signed codes has .sign
+ *     factor_of(v, f)         from codes
+ *     offset_of(f)            what factors are above w / d
+ *     add_quad(s, w, p, k, f) one quad more; s->sum is a group's integer at last, and before its first quad zero
+ *                             or what it begins with (offset_of(f) != 0) */
+#ifndef MM_QUANT_256_H
+#define MM_QUANT_256_H
+
+#include <string.h>
+
+#include "base.h"
+#include "formats_256.h"
+#include "math_avx2.h"
+
+enum {
+    FUSED = 2,       /* as many tokens read the strip itself */
+    TILE = 3,        /* tokens of a panel's tile */
+    AHEAD = 2048,    /* bytes between what is read and what is asked for */
+};
+
+struct panel {
+    _Alignas(64) char u[STRIP_CHUNK * STRIP]; /* quads as in a strip */
+    char sign[STRIP_CHUNK * STRIP];           /* where HAS_SIGNS */
+};
+
+/* A chunk of one strip against all tokens. */
+struct chunk {
+    const struct kern_mm_args *a;
+    float *y;      /* of the strip's first row */
+    const char *x; /* the first token's block */
+    const char *body;
+    const struct panel *panel;
+    const struct scales *s;
+    int n_rows, offset;
+    unsigned n_groups;
+};
+
+/* ---- one tile ----------------------------------------------------------------------------------- */
+
+/* Of one token's block, by group: what the integers begin with, and sums of activations as numbers. */
+struct folded {
+    int32_t start[GROUPS];
+    float sum[GROUPS];
+};
+
+INLINE void fold_long(struct folded *to, const struct act_q8 *x, int offset)
+{
+    __m256i sums = load_256(x->sum);
+    __m256i total = _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
+    _mm256_storeu_ps(to->sum, _mm256_mul_ps(_mm256_load_ps(x->d), float_of(total)));
+    _mm256_storeu_si256((__m256i *)to->start, _mm256_madd_epi16(sums, _mm256_set1_epi16((short)-offset)));
+}
+
+INLINE void fold_short(struct folded *to, const struct act_q8 *x, int offset)
+{
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        __m256i total = _mm256_cvtepi16_epi32(_mm_load_si128((const __m128i *)x->sum + i));
+        __m256 d = _mm256_castps128_ps256(_mm_load_ps(x->d + 4 * i));
+        d = _mm256_permutevar8x32_ps(d, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
+        _mm256_storeu_ps(to->sum + 8 * i, _mm256_mul_ps(d, float_of(total)));
+        total = _mm256_mullo_epi32(total, _mm256_set1_epi32(-offset));
+        _mm256_storeu_si256((__m256i *)(to->start + 8 * i), total);
+    }
+}
+
+INLINE void fold(struct folded *to, const struct act_q8 *x, int offset, struct format f)
+{
+    if (!offset_of(f) && !f.has_min) return;
+    if (f.quads == 8)
+        fold_long(to, x, offset);
+    else
+        fold_short(to, x, offset);
+}
+
+INLINE __m256i rows_of(int n_rows, int h)
+{
+    return tail_mask((size_t)MAX(n_rows - HALF * h, 0));
+}
+
+INLINE __m256 load_rows(const float *y, int n_rows, int h)
+{
+    if (n_rows == STRIP) return _mm256_loadu_ps(y + HALF * h);
+    return _mm256_maskload_ps(y + HALF * h, rows_of(n_rows, h));
+}
+
+INLINE void store_rows(float *y, int n_rows, int h, __m256 v)
+{
+    if (n_rows == STRIP)
+        _mm256_storeu_ps(y + HALF * h, v);
+    else
+        _mm256_maskstore_ps(y + HALF * h, rows_of(n_rows, h), v);
+}
+
+INLINE struct factor factor_at(const struct chunk *c, unsigned g, unsigned k, int h, bool fused, struct format f)
+{
+    if (fused) return factor_of(f.quad(c->body, g, k, h), f);
+    struct factor w = {.u = word(c->panel->u, g * f.quads + k, h)};
+#if HAS_SIGNS
+    if (f.bits == 8) w.sign = word(c->panel->sign, g * f.quads + k, h);
+#endif
+    return w;
+}
+
+INLINE __m256i four_bytes(const int8_t *p)
+{
+    int v;
+    memcpy(&v, p, sizeof v);
+    return _mm256_set1_epi32(v);
+}
+
+/* Group g: sum[t][h], nt tokens. */
+INLINE void add_group(__m256 sum[][2], const struct chunk *c, const struct act_q8 *const *x, const struct folded *folded,
+                      int nt, unsigned g, bool fused, struct format f)
+{
+    struct partial dot[TILE][2];
+#pragma GCC unroll 3
+    for (int t = 0; t < nt; t++)
+        dot[t][0].sum = dot[t][1].sum = offset_of(f) ? _mm256_set1_epi32(folded[t].start[g]) : _mm256_setzero_si256();
+#pragma GCC unroll 8
+    for (unsigned k = 0; k < f.quads; k++) {
+        struct factor w0 = factor_at(c, g, k, 0, fused, f), w1 = factor_at(c, g, k, 1, fused, f);
+#pragma GCC unroll 3
+        for (int t = 0; t < nt; t++) {
+            __m256i p = four_bytes(x[t]->q + 4 * (g * f.quads + k));
+            add_quad(&dot[t][0], w0, p, k, f);
+            add_quad(&dot[t][1], w1, p, k, f);
+        }
+    }
+#pragma GCC unroll 3
+    for (int t = 0; t < nt; t++) {
+        __m256 e = _mm256_broadcast_ss(x[t]->d + g * f.quads / 8);
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++) {
+            __m256 d = _mm256_mul_ps(_mm256_load_ps(c->s->d[g] + HALF * h), e);
+            sum[t][h] = _mm256_fmadd_ps(float_of(dot[t][h].sum), d, sum[t][h]);
+            if (f.has_min)
+                sum[t][h] = _mm256_fmadd_ps(_mm256_load_ps(c->s->m[g] + HALF * h),
+                                            _mm256_broadcast_ss(folded[t].sum + g), sum[t][h]);
+        }
+    }
+}
+
+/* Tokens t to t + nt. */
+INLINE void tile(const struct chunk *c, int first, int nt, bool fused, struct format f)
+{
+    const struct act_q8 *x[TILE];
+    float *y[TILE];
+    struct folded folded[TILE];
+    __m256 sum[TILE][2];
+#pragma GCC unroll 3
+    for (int t = 0; t < nt; t++) {
+        x[t] = (const void *)(c->x + (size_t)(first + t) * c->a->x_stride);
+        y[t] = c->y + (size_t)(first + t) * c->a->y_stride;
+        fold(&folded[t], x[t], c->offset, f);
+        for (int h = 0; h < 2; h++) sum[t][h] = load_rows(y[t], c->n_rows, h);
+    }
+    for (unsigned from = 0; from < c->n_groups; from += f.period) {
+#pragma GCC unroll 16
+        for (unsigned g = 0; g < f.period; g++) {
+            if (fused)
+                for (unsigned i = 0; i < f.bytes; i += 64)
+                    _mm_prefetch(c->body + (size_t)(from + g) * f.bytes + AHEAD + i, _MM_HINT_T0);
+            add_group(sum, c, x, folded, nt, from + g, fused, f);
+        }
+    }
+#pragma GCC unroll 3
+    for (int t = 0; t < nt; t++)
+        for (int h = 0; h < 2; h++) store_rows(y[t], c->n_rows, h, sum[t][h]);
+}
+
+/* ---- panels --------------------------------------------------------------------------------------- */
+
+#define PANEL(name, n_quads, has_offset, n_bits, has_mins)                                                \
+    static void panel_##name(const struct chunk *c)                                                       \
+    {                                                                                                     \
+        const struct format f = {.quads = n_quads, .offset = has_offset, .bits = n_bits, .has_min = has_mins, \
+                                 .period = 1};                                                            \
+        int t = 0, n = c->a->n_tokens;                                                                    \
+        for (; t + TILE <= n; t += TILE) tile(c, t, TILE, false, f);                                      \
+        if (n - t == 2) tile(c, t, 2, false, f);                                                          \
+        if (n - t == 1) tile(c, t, 1, false, f);                                                          \
+    }
+PANELS_256(PANEL)
+#undef PANEL
+
+INLINE void fill(struct panel *panel, const char *body, unsigned n_groups, struct format f)
+{
+    for (unsigned from = 0; from < n_groups; from += f.period)
+#pragma GCC unroll 16
+        for (unsigned u = 0; u < f.period; u++) {
+            unsigned g = from + u;
+#pragma GCC unroll 8
+            for (unsigned k = 0; k < f.quads; k++)
+#pragma GCC unroll 2
+                for (int h = 0; h < 2; h++) {
+                    struct factor w = factor_of(f.quad(body, g, k, h), f);
+                    size_t at = (size_t)(g * f.quads + k) * 64 + 32 * (size_t)h;
+                    _mm256_store_si256((__m256i *)(void *)(panel->u + at), w.u);
+#if HAS_SIGNS
+                    if (f.bits == 8) _mm256_store_si256((__m256i *)(void *)(panel->sign + at), w.sign);
+#endif
+                }
+        }
+}
+
+/* ---- products ------------------------------------------------------------------------------------- */
+
+INLINE void mm_strip(const struct kern_mm_args *a, int r, const struct strip_form *form, void (*panel_fn)(const struct chunk *),
+                     struct format f)
+{
+    struct panel panel;
+    _Alignas(64) struct scales s;
+    const char *strip = (const char *)a->w + (size_t)(r / STRIP) * a->w_stride;
+    struct chunk c = {.a = a, .y = a->y + r, .panel = &panel, .s = &s, .n_rows = MIN(STRIP, a->n_rows - r), .offset = offset_of(f)};
+    for (int t = 0; t < a->n_tokens; t++) memset(c.y + (size_t)t * a->y_stride, 0, (size_t)c.n_rows * sizeof *c.y);
+    for (int at = 0; at < a->n_cols; at += STRIP_CHUNK) {
+        int n = MIN(STRIP_CHUNK, a->n_cols - at);
+        const char *heads = strip + strip_chunk_at(form, at / STRIP_CHUNK);
+        c.x = (const char *)a->x + (size_t)(at / STRIP_CHUNK) * sizeof(struct act_q8);
+        c.body = heads + strip_blocks(form, n) * STRIP * form->head_bytes;
+        c.n_groups = (unsigned)n / (4 * f.quads);
+        f.scales(&s, heads, c.body, (int)c.n_groups);
+        if (a->n_tokens > FUSED) {
+            fill(&panel, c.body, c.n_groups, f);
+            panel_fn(&c);
+        } else if (a->n_tokens == 2) {
+            tile(&c, 0, 2, true, f);
+        } else {
+            tile(&c, 0, 1, true, f);
+        }
+    }
+}
+
+/* mm_NAME_SUFFIX of every format. */
+#define MM_NAME_(name, suffix) mm_##name##_##suffix
+#define MM_NAME(name, suffix) MM_NAME_(name, suffix)
+#define PRODUCT(name, dtype, class, n_quads, code_offset, n_bits, has_mins, groups, at_once, quad_fn, scales_fn)              \
+    void MM_NAME(name, SUFFIX)(const struct kern_mm_args *a)                                                            \
+    {                                                                                                                   \
+        const struct format f = {n_quads, code_offset, n_bits, has_mins, sizeof(struct block_##name) * STRIP / groups,  \
+                                 at_once, quad_fn, scales_fn};                                                          \
+        const struct strip_form *form = strip_form(dtype);                                                    \
+        if (a->n_tokens == 0) return;                                                                                   \
+        for (int r = 0; r < a->n_rows; r += STRIP) mm_strip(a, r, form, panel_##class, f);                              \
+    }
+FORMATS_256(PRODUCT)
+#undef PRODUCT
+
+#endif

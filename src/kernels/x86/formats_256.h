@@ -21,15 +21,15 @@ struct scales {
 };
 
 struct format {
-    unsigned quads;  /* of a group that shares a scale: 8 or 4 */
+    size_t quads;  /* of a group that shares a scale: 8 or 4 */
     int offset;      /* codes are w / d plus this; of signed codes 0 */
     int bits;        /* of a code, at most; 8: signed */
     bool has_min;
-    unsigned bytes;  /* of a group of sixteen rows */
-    unsigned period; /* that many groups, one after the other, may lie differently: a power of two */
+    size_t bytes;  /* of a group of sixteen rows */
+    size_t period; /* that many groups, one after the other, may lie differently: a power of two */
 
     /* Quad k of group g of rows 8 h to 8 h + 7; body: the first word of the chunk. */
-    __m256i (*quad)(const char *body, unsigned g, unsigned k, int h);
+    __m256i (*quad)(const char *body, size_t g, size_t k, int h);
 
     void (*scales)(struct scales *s, const char *heads, const char *body, int n_groups);
 };
@@ -42,19 +42,19 @@ INLINE __m256i load_256(const void *p)
 }
 
 /* Word w of the rows of half h.  Heads of odd sizes may push words off their cache lines. */
-INLINE __m256i word(const char *body, unsigned w, int h)
+INLINE __m256i word(const char *body, size_t w, int h)
 {
-    return load_256(body + (size_t)w * 64 + 32 * h);
+    return load_256(body + w * 64 + 32 * h);
 }
 
 /* The bits of mask in every byte, after a shift to the right. */
-INLINE __m256i bits_of(__m256i v, unsigned shift, int mask)
+INLINE __m256i bits_of(__m256i v, size_t shift, int mask)
 {
     return _mm256_and_si256(_mm256_srli_epi16(v, (int)shift), _mm256_set1_epi8((char)mask));
 }
 
 /* Bit `from` of every byte, at bit `to`. */
-INLINE __m256i moved_bit(__m256i v, unsigned from, unsigned to)
+INLINE __m256i moved_bit(__m256i v, size_t from, size_t to)
 {
     v = from > to ? _mm256_srli_epi16(v, (int)(from - to)) : _mm256_slli_epi16(v, (int)(to - from));
     return _mm256_and_si256(v, _mm256_set1_epi8((char)(1 << to)));
@@ -82,13 +82,13 @@ INLINE void put(float *to, int h, __m256 v)
 /* ---- codes of 32 columns -------------------------------------------------------------------------- */
 
 /* Low nibbles of four words first, then high ones. */
-INLINE __m256i nibbles(const char *body, unsigned first, unsigned k, int h)
+INLINE __m256i nibbles(const char *body, size_t first, size_t k, int h)
 {
     return bits_of(word(body, first + k % 4, h), k / 4 * 4, 15);
 }
 
 /* Bits 4 k to 4 k + 3 of a word, each at bit 4 of a byte of its own. */
-INLINE __m256i fifth_bits(__m256i v, unsigned k)
+INLINE __m256i fifth_bits(__m256i v, size_t k)
 {
     char b = (char)(k / 2);
     __m128i from = _mm_setr_epi8(b, b, b, b, b + 4, b + 4, b + 4, b + 4, b + 8, b + 8, b + 8, b + 8, b + 12, b + 12, b + 12,
@@ -109,38 +109,38 @@ INLINE __m256i iq4_of(__m256i codes)
     return looked_up(_mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113), codes);
 }
 
-INLINE __m256i quad_q4_0(const char *body, unsigned g, unsigned k, int h)
+INLINE __m256i quad_q4_0(const char *body, size_t g, size_t k, int h)
 {
     return nibbles(body, 4 * g, k, h);
 }
 
-INLINE __m256i quad_q4_1(const char *body, unsigned g, unsigned k, int h)
+INLINE __m256i quad_q4_1(const char *body, size_t g, size_t k, int h)
 {
     return nibbles(body, 5 * g + 1, k, h);
 }
 
-INLINE __m256i quad_q5_0(const char *body, unsigned g, unsigned k, int h)
+INLINE __m256i quad_q5_0(const char *body, size_t g, size_t k, int h)
 {
     return _mm256_or_si256(nibbles(body, 5 * g + 1, k, h), fifth_bits(word(body, 5 * g, h), k));
 }
 
-INLINE __m256i quad_q5_1(const char *body, unsigned g, unsigned k, int h)
+INLINE __m256i quad_q5_1(const char *body, size_t g, size_t k, int h)
 {
     return _mm256_or_si256(nibbles(body, 6 * g + 2, k, h), fifth_bits(word(body, 6 * g + 1, h), k));
 }
 
-INLINE __m256i quad_q8_0(const char *body, unsigned g, unsigned k, int h)
+INLINE __m256i quad_q8_0(const char *body, size_t g, size_t k, int h)
 {
     return word(body, 8 * g + k, h);
 }
 
-INLINE __m256i quad_iq4_nl(const char *body, unsigned g, unsigned k, int h)
+INLINE __m256i quad_iq4_nl(const char *body, size_t g, size_t k, int h)
 {
     return iq4_of(nibbles(body, 4 * g, k, h));
 }
 
 /* + 12 */
-INLINE __m256i quad_mxfp4(const char *body, unsigned g, unsigned k, int h)
+INLINE __m256i quad_mxfp4(const char *body, size_t g, size_t k, int h)
 {
     return looked_up(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0), nibbles(body, 4 * g, k, h));
 }
@@ -170,12 +170,12 @@ INLINE void scales_f16(struct scales *s, const char *heads, const char *body, in
 }
 
 /* A scale and a minimum in the first of every n words. */
-INLINE void scales_pair(struct scales *s, const char *body, int n_groups, unsigned n_words)
+INLINE void scales_pair(struct scales *s, const char *body, int n_groups, size_t n_words)
 {
     for (int g = 0; g < n_groups; g++)
         for (int h = 0; h < 2; h++) {
             __m256 d, m;
-            split_f16(word(body, (unsigned)g * n_words, h), &d, &m);
+            split_f16(word(body, (size_t)g * n_words, h), &d, &m);
             put(s->d[g], h, d);
             put(s->m[g], h, m);
         }
@@ -209,40 +209,40 @@ INLINE void scales_mxfp4(struct scales *s, const char *heads, const char *body, 
 
 /* ---- codes of 256 columns ------------------------------------------------------------------------- */
 
-INLINE __m256i quad_q2_k(const char *body, unsigned g, unsigned k, int h)
+INLINE __m256i quad_q2_k(const char *body, size_t g, size_t k, int h)
 {
     return bits_of(word(body, 4 + g / 8 * 8 + g % 2 * 4 + k, h), g % 8 / 2 * 2, 3);
 }
 
 /* + 4 */
-INLINE __m256i quad_q3_k(const char *body, unsigned g, unsigned k, int h)
+INLINE __m256i quad_q3_k(const char *body, size_t g, size_t k, int h)
 {
     __m256i low = bits_of(word(body, 8 + g / 8 * 8 + g % 2 * 4 + k, h), g % 8 / 2 * 2, 3);
     return _mm256_or_si256(low, moved_bit(word(body, g % 2 * 4 + k, h), g / 2, 2));
 }
 
-INLINE __m256i quad_q4_k(const char *body, unsigned g, unsigned k, int h)
+INLINE __m256i quad_q4_k(const char *body, size_t g, size_t k, int h)
 {
     return bits_of(word(body, 4 + g / 2 * 8 + k, h), g % 2 * 4, 15);
 }
 
-INLINE __m256i quad_q5_k(const char *body, unsigned g, unsigned k, int h)
+INLINE __m256i quad_q5_k(const char *body, size_t g, size_t k, int h)
 {
     __m256i low = bits_of(word(body, 12 + g / 2 * 8 + k, h), g % 2 * 4, 15);
     return _mm256_or_si256(low, moved_bit(word(body, 4 + k, h), g, 4));
 }
 
 /* + 32 */
-INLINE __m256i quad_q6_k(const char *body, unsigned g, unsigned k, int h)
+INLINE __m256i quad_q6_k(const char *body, size_t g, size_t k, int h)
 {
-    unsigned part = g % 8 / 2, at = g % 2 * 4 + k;
+    size_t part = g % 8 / 2, at = g % 2 * 4 + k;
     __m256i low = bits_of(word(body, g / 8 * 16 + part % 2 * 8 + at, h), part / 2 * 4, 15);
     __m256i qh = word(body, 32 + g / 8 * 8 + at, h);
     __m256i high = part == 3 ? _mm256_srli_epi16(qh, 2) : _mm256_slli_epi16(qh, (int)(4 - 2 * part));
     return _mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi8(0x30)));
 }
 
-INLINE __m256i quad_iq4_xs(const char *body, unsigned g, unsigned k, int h)
+INLINE __m256i quad_iq4_xs(const char *body, size_t g, size_t k, int h)
 {
     return iq4_of(nibbles(body, 2 + 4 * g, k, h));
 }
@@ -278,7 +278,7 @@ INLINE void scales_q2_k(struct scales *s, const char *heads, const char *body, i
         split_f16(word(body, 20, h), &d, &m);
         m = negative(m);
 #pragma GCC unroll 4
-        for (unsigned i = 0; i < 4; i++) {
+        for (size_t i = 0; i < 4; i++) {
             __m256i four = word(body, i, h);
             put_four(s->d + 4 * i, h, d, bits_of(four, 0, 15), 0);
             put_four(s->m + 4 * i, h, m, bits_of(four, 4, 15), 0);
@@ -294,7 +294,7 @@ INLINE void scales_q3_k(struct scales *s, const char *heads, const char *body, i
         __m256 d = eight_f16(heads + 16 * h);
         __m256i two = word(body, 26, h);
 #pragma GCC unroll 4
-        for (unsigned i = 0; i < 4; i++) {
+        for (size_t i = 0; i < 4; i++) {
             __m256i low = bits_of(word(body, 24 + i % 2, h), i / 2 * 4, 15);
             __m256i high = _mm256_slli_epi16(bits_of(two, 2 * i, 3), 4);
             put_four(s->d + 4 * i, h, d, _mm256_or_si256(low, high), 32);
@@ -325,7 +325,7 @@ INLINE void scales_q6_k(struct scales *s, const char *heads, const char *body, i
     for (int h = 0; h < 2; h++) {
         __m256 d = eight_f16(heads + 16 * h);
 #pragma GCC unroll 4
-        for (unsigned i = 0; i < 4; i++) {
+        for (size_t i = 0; i < 4; i++) {
             __m256i four = _mm256_xor_si256(word(body, 48 + i, h), _mm256_set1_epi8((char)0x80));
             put_four(s->d + 4 * i, h, d, four, 128);
         }

@@ -7,7 +7,7 @@
  *
  * The file that includes this says how quads are multiplied:
  *     struct factor           codes of eight rows as they are multiplied
- *     HAS_SIGNS               whether a factor of signed codes has .sign
+ *     HAS_HIGH                whether a factor of signed codes has a second part, .high
  *     factor_of(v, f)         from codes
  *     offset_of(f)            what factors are above w / d
  *     add_quad(s, w, p, k, f) one quad more; s->sum is a group's integer at last, and before its first quad zero
@@ -19,29 +19,31 @@
 
 #include "base.h"
 #include "formats_256.h"
-#include "math_avx2.h"
 
 enum {
     FUSED = 2,       /* as many tokens read the strip itself */
     TILE = 3,        /* tokens of a panel's tile */
+    AT_ONCE = 128,   /* tokens that use a panel before it is unpacked again */
     AHEAD = 2048,    /* bytes between what is read and what is asked for */
 };
 
 struct panel {
     _Alignas(64) char u[STRIP_CHUNK * STRIP]; /* quads as in a strip */
-    char sign[STRIP_CHUNK * STRIP];           /* where HAS_SIGNS */
+#if HAS_HIGH
+    char high[STRIP_CHUNK * STRIP];
+#endif
 };
 
-/* A chunk of one strip against all tokens. */
+/* A chunk of one strip against some tokens. */
 struct chunk {
-    const struct kern_mm_args *a;
-    float *y;      /* of the strip's first row */
-    const char *x; /* the first token's block */
+    float (*y)[STRIP]; /* sums of the chunks before, by token */
+    const char *x;     /* the first token's block */
+    size_t x_stride;
     const char *body;
     const struct panel *panel;
     const struct scales *s;
-    int n_rows, offset;
-    unsigned n_groups;
+    size_t n_groups;
+    int n_tokens, offset;
 };
 
 /* ---- one tile ----------------------------------------------------------------------------------- */
@@ -82,31 +84,12 @@ INLINE void fold(struct folded *to, const struct act_q8 *x, int offset, struct f
         fold_short(to, x, offset);
 }
 
-INLINE __m256i rows_of(int n_rows, int h)
-{
-    return tail_mask((size_t)MAX(n_rows - HALF * h, 0));
-}
-
-INLINE __m256 load_rows(const float *y, int n_rows, int h)
-{
-    if (n_rows == STRIP) return _mm256_loadu_ps(y + HALF * h);
-    return _mm256_maskload_ps(y + HALF * h, rows_of(n_rows, h));
-}
-
-INLINE void store_rows(float *y, int n_rows, int h, __m256 v)
-{
-    if (n_rows == STRIP)
-        _mm256_storeu_ps(y + HALF * h, v);
-    else
-        _mm256_maskstore_ps(y + HALF * h, rows_of(n_rows, h), v);
-}
-
-INLINE struct factor factor_at(const struct chunk *c, unsigned g, unsigned k, int h, bool fused, struct format f)
+INLINE struct factor factor_at(const struct chunk *c, size_t g, size_t k, int h, bool fused, struct format f)
 {
     if (fused) return factor_of(f.quad(c->body, g, k, h), f);
     struct factor w = {.u = word(c->panel->u, g * f.quads + k, h)};
-#if HAS_SIGNS
-    if (f.bits == 8) w.sign = word(c->panel->sign, g * f.quads + k, h);
+#if HAS_HIGH
+    if (f.bits == 8) w.high = word(c->panel->high, g * f.quads + k, h);
 #endif
     return w;
 }
@@ -120,14 +103,14 @@ INLINE __m256i four_bytes(const int8_t *p)
 
 /* Group g: sum[t][h], nt tokens. */
 INLINE void add_group(__m256 sum[][2], const struct chunk *c, const struct act_q8 *const *x, const struct folded *folded,
-                      int nt, unsigned g, bool fused, struct format f)
+                      int nt, size_t g, bool fused, struct format f)
 {
     struct partial dot[TILE][2];
 #pragma GCC unroll 3
     for (int t = 0; t < nt; t++)
         dot[t][0].sum = dot[t][1].sum = offset_of(f) ? _mm256_set1_epi32(folded[t].start[g]) : _mm256_setzero_si256();
 #pragma GCC unroll 8
-    for (unsigned k = 0; k < f.quads; k++) {
+    for (size_t k = 0; k < f.quads; k++) {
         struct factor w0 = factor_at(c, g, k, 0, fused, f), w1 = factor_at(c, g, k, 1, fused, f);
 #pragma GCC unroll 3
         for (int t = 0; t < nt; t++) {
@@ -150,64 +133,66 @@ INLINE void add_group(__m256 sum[][2], const struct chunk *c, const struct act_q
     }
 }
 
-/* Tokens t to t + nt. */
+/* Tokens `first` to first + nt. */
 INLINE void tile(const struct chunk *c, int first, int nt, bool fused, struct format f)
 {
     const struct act_q8 *x[TILE];
-    float *y[TILE];
     struct folded folded[TILE];
     __m256 sum[TILE][2];
 #pragma GCC unroll 3
     for (int t = 0; t < nt; t++) {
-        x[t] = (const void *)(c->x + (size_t)(first + t) * c->a->x_stride);
-        y[t] = c->y + (size_t)(first + t) * c->a->y_stride;
+        x[t] = (const void *)(c->x + (size_t)(first + t) * c->x_stride);
         fold(&folded[t], x[t], c->offset, f);
-        for (int h = 0; h < 2; h++) sum[t][h] = load_rows(y[t], c->n_rows, h);
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++) sum[t][h] = _mm256_load_ps(c->y[first + t] + HALF * h);
     }
-    for (unsigned from = 0; from < c->n_groups; from += f.period) {
+    for (size_t from = 0; from < c->n_groups; from += f.period) {
 #pragma GCC unroll 16
-        for (unsigned g = 0; g < f.period; g++) {
+        for (size_t g = 0; g < f.period; g++) {
             if (fused)
-                for (unsigned i = 0; i < f.bytes; i += 64)
-                    _mm_prefetch(c->body + (size_t)(from + g) * f.bytes + AHEAD + i, _MM_HINT_T0);
+#pragma GCC unroll 9
+                for (size_t i = 0; i < f.bytes; i += 64)
+                    _mm_prefetch(c->body + (from + g) * f.bytes + AHEAD + i, _MM_HINT_T0);
             add_group(sum, c, x, folded, nt, from + g, fused, f);
         }
     }
 #pragma GCC unroll 3
     for (int t = 0; t < nt; t++)
-        for (int h = 0; h < 2; h++) store_rows(y[t], c->n_rows, h, sum[t][h]);
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++) put(c->y[first + t], h, sum[t][h]);
 }
 
 /* ---- panels --------------------------------------------------------------------------------------- */
 
-#define PANEL(name, n_quads, has_offset, n_bits, has_mins)                                                \
-    static void panel_##name(const struct chunk *c)                                                       \
-    {                                                                                                     \
-        const struct format f = {.quads = n_quads, .offset = has_offset, .bits = n_bits, .has_min = has_mins, \
-                                 .period = 1};                                                            \
-        int t = 0, n = c->a->n_tokens;                                                                    \
-        for (; t + TILE <= n; t += TILE) tile(c, t, TILE, false, f);                                      \
-        if (n - t == 2) tile(c, t, 2, false, f);                                                          \
-        if (n - t == 1) tile(c, t, 1, false, f);                                                          \
+#define PANEL(name, n_quads, has_offset, n_bits, has_mins)                                                       \
+    static void panel_##name(const struct chunk *c)                                                              \
+    {                                                                                                            \
+        const struct format f = {.quads = n_quads, .offset = has_offset, .bits = n_bits, .has_min = has_mins,    \
+                                 .period = 1};                                                                   \
+        const int nt = f.bits == 8 && HAS_HIGH ? 2 : TILE; /* what registers have room for */                    \
+        int t = 0, n = c->n_tokens;                                                                              \
+        for (; t + nt <= n; t += nt) tile(c, t, nt, false, f);                                                   \
+        if (n - t == 2) tile(c, t, 2, false, f);                                                                 \
+        if (n - t == 1) tile(c, t, 1, false, f);                                                                 \
     }
 PANELS_256(PANEL)
 #undef PANEL
 
-INLINE void fill(struct panel *panel, const char *body, unsigned n_groups, struct format f)
+INLINE void fill(struct panel *panel, const char *body, size_t n_groups, struct format f)
 {
-    for (unsigned from = 0; from < n_groups; from += f.period)
+    for (size_t from = 0; from < n_groups; from += f.period)
 #pragma GCC unroll 16
-        for (unsigned u = 0; u < f.period; u++) {
-            unsigned g = from + u;
+        for (size_t u = 0; u < f.period; u++) {
+            size_t g = from + u;
 #pragma GCC unroll 8
-            for (unsigned k = 0; k < f.quads; k++)
+            for (size_t k = 0; k < f.quads; k++)
 #pragma GCC unroll 2
                 for (int h = 0; h < 2; h++) {
                     struct factor w = factor_of(f.quad(body, g, k, h), f);
-                    size_t at = (size_t)(g * f.quads + k) * 64 + 32 * (size_t)h;
+                    size_t at = (g * f.quads + k) * 64 + 32 * (size_t)h;
                     _mm256_store_si256((__m256i *)(void *)(panel->u + at), w.u);
-#if HAS_SIGNS
-                    if (f.bits == 8) _mm256_store_si256((__m256i *)(void *)(panel->sign + at), w.sign);
+#if HAS_HIGH
+                    if (f.bits == 8) _mm256_store_si256((__m256i *)(void *)(panel->high + at), w.high);
 #endif
                 }
         }
@@ -215,30 +200,44 @@ INLINE void fill(struct panel *panel, const char *body, unsigned n_groups, struc
 
 /* ---- products ------------------------------------------------------------------------------------- */
 
-INLINE void mm_strip(const struct kern_mm_args *a, int r, const struct strip_form *form, void (*panel_fn)(const struct chunk *),
-                     struct format f)
+typedef void panel_fn(const struct chunk *c);
+
+/* n_tokens of them, up to AT_ONCE, into y. */
+INLINE void mm_strip(float (*y)[STRIP], const char *strip, const struct strip_form *form, const char *x, size_t x_stride,
+                     int n_tokens, int n_cols, panel_fn *run, struct format f)
 {
     struct panel panel;
     _Alignas(64) struct scales s;
-    const char *strip = (const char *)a->w + (size_t)(r / STRIP) * a->w_stride;
-    struct chunk c = {.a = a, .y = a->y + r, .panel = &panel, .s = &s, .n_rows = MIN(STRIP, a->n_rows - r), .offset = offset_of(f)};
-    for (int t = 0; t < a->n_tokens; t++) memset(c.y + (size_t)t * a->y_stride, 0, (size_t)c.n_rows * sizeof *c.y);
-    for (int at = 0; at < a->n_cols; at += STRIP_CHUNK) {
-        int n = MIN(STRIP_CHUNK, a->n_cols - at);
+    struct chunk c = {y, x, x_stride, NULL, &panel, &s, 0, n_tokens, offset_of(f)};
+    for (int at = 0; at < n_cols; at += STRIP_CHUNK, c.x += sizeof(struct act_q8)) {
+        int n = MIN(STRIP_CHUNK, n_cols - at);
         const char *heads = strip + strip_chunk_at(form, at / STRIP_CHUNK);
-        c.x = (const char *)a->x + (size_t)(at / STRIP_CHUNK) * sizeof(struct act_q8);
         c.body = heads + strip_blocks(form, n) * STRIP * form->head_bytes;
-        c.n_groups = (unsigned)n / (4 * f.quads);
+        c.n_groups = (size_t)n / (4 * f.quads);
         f.scales(&s, heads, c.body, (int)c.n_groups);
-        if (a->n_tokens > FUSED) {
+        if (n_tokens > FUSED) {
             fill(&panel, c.body, c.n_groups, f);
-            panel_fn(&c);
-        } else if (a->n_tokens == 2) {
+            run(&c);
+        } else if (n_tokens == 2) {
             tile(&c, 0, 2, true, f);
         } else {
             tile(&c, 0, 1, true, f);
         }
     }
+}
+
+INLINE void mm_format(const struct kern_mm_args *a, const struct strip_form *form, panel_fn *run, struct format f)
+{
+    _Alignas(64) float y[AT_ONCE][STRIP];
+    for (int r = 0; r < a->n_rows; r += STRIP)
+        for (int t = 0; t < a->n_tokens; t += AT_ONCE) {
+            int n = MIN(AT_ONCE, a->n_tokens - t);
+            const char *strip = (const char *)a->w + (size_t)(r / STRIP) * a->w_stride;
+            memset(y, 0, (size_t)n * sizeof *y);
+            mm_strip(y, strip, form, (const char *)a->x + (size_t)t * a->x_stride, a->x_stride, n, a->n_cols, run, f);
+            for (int i = 0; i < n; i++)
+                memcpy(a->y + (size_t)(t + i) * a->y_stride + r, y[i], (size_t)MIN(STRIP, a->n_rows - r) * sizeof **y);
+        }
 }
 
 /* mm_NAME_SUFFIX of every format. */
@@ -249,9 +248,7 @@ INLINE void mm_strip(const struct kern_mm_args *a, int r, const struct strip_for
     {                                                                                                                   \
         const struct format f = {n_quads, code_offset, n_bits, has_mins, sizeof(struct block_##name) * STRIP / groups,  \
                                  at_once, quad_fn, scales_fn};                                                          \
-        const struct strip_form *form = strip_form(dtype);                                                    \
-        if (a->n_tokens == 0) return;                                                                                   \
-        for (int r = 0; r < a->n_rows; r += STRIP) mm_strip(a, r, form, panel_##class, f);                              \
+        mm_format(a, strip_form(dtype), panel_##class, f);                                                              \
     }
 FORMATS_256(PRODUCT)
 #undef PRODUCT

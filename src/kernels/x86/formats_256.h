@@ -25,7 +25,7 @@ struct format {
     int offset;      /* codes are w / d plus this; of signed codes 0 */
     int bits;        /* of a code, at most; 8: signed */
     bool has_min;
-    size_t bytes;  /* of a group of sixteen rows */
+    bool jumps;      /* groups are put together from words far apart */
     size_t period; /* that many groups, one after the other, may lie differently: a power of two */
 
     /* Quad k of group g of rows 8 h to 8 h + 7; body: the first word of the chunk. */
@@ -352,21 +352,21 @@ INLINE void scales_iq4_xs(struct scales *s, const char *heads, const char *body,
 
 /* ---- all of them ---------------------------------------------------------------------------------- */
 
-/* F(name, DTYPE_NAME, class of panels, quads, offset, bits, has_min, groups of a block, period, codes, scales) */
-#define FORMATS_256(F)                                                                  \
-    F(q4_0, DTYPE_Q4_0, offset_4, 8, 8, 4, false, 1, 1, quad_q4_0, scales_f16)          \
-    F(q4_1, DTYPE_Q4_1, min_4, 8, 0, 4, true, 1, 1, quad_q4_1, scales_q4_1)             \
-    F(q5_0, DTYPE_Q5_0, offset_5, 8, 16, 5, false, 1, 1, quad_q5_0, scales_f16)         \
-    F(q5_1, DTYPE_Q5_1, min_5, 8, 0, 5, true, 1, 1, quad_q5_1, scales_q5_1)             \
-    F(q8_0, DTYPE_Q8_0, signed_8, 8, 0, 8, false, 1, 1, quad_q8_0, scales_f16)          \
-    F(iq4_nl, DTYPE_IQ4_NL, signed_8, 8, 0, 8, false, 1, 1, quad_iq4_nl, scales_f16)    \
-    F(mxfp4, DTYPE_MXFP4, offset_5, 8, 12, 5, false, 1, 1, quad_mxfp4, scales_mxfp4)    \
-    F(q2_k, DTYPE_Q2_K, short_min_4, 4, 0, 4, true, 16, 8, quad_q2_k, scales_q2_k)      \
-    F(q3_k, DTYPE_Q3_K, short_offset_4, 4, 4, 4, false, 16, 16, quad_q3_k, scales_q3_k) \
-    F(q4_k, DTYPE_Q4_K, min_4, 8, 0, 4, true, 8, 2, quad_q4_k, scales_k4)               \
-    F(q5_k, DTYPE_Q5_K, min_5, 8, 0, 5, true, 8, 8, quad_q5_k, scales_k4)               \
-    F(q6_k, DTYPE_Q6_K, short_offset_6, 4, 32, 6, false, 16, 8, quad_q6_k, scales_q6_k) \
-    F(iq4_xs, DTYPE_IQ4_XS, signed_8, 8, 0, 8, false, 8, 1, quad_iq4_xs, scales_iq4_xs)
+/* F(name, DTYPE_NAME, class of panels, quads, offset, bits, has_min, jumps, period, codes, scales) */
+#define FORMATS_256(F)                                                                      \
+    F(q4_0, DTYPE_Q4_0, offset_4, 8, 8, 4, false, false, 1, quad_q4_0, scales_f16)          \
+    F(q4_1, DTYPE_Q4_1, min_4, 8, 0, 4, true, true, 1, quad_q4_1, scales_q4_1)              \
+    F(q5_0, DTYPE_Q5_0, offset_5, 8, 16, 5, false, false, 1, quad_q5_0, scales_f16)         \
+    F(q5_1, DTYPE_Q5_1, min_5, 8, 0, 5, true, true, 1, quad_q5_1, scales_q5_1)              \
+    F(q8_0, DTYPE_Q8_0, signed_8, 8, 0, 8, false, false, 1, quad_q8_0, scales_f16)          \
+    F(iq4_nl, DTYPE_IQ4_NL, signed_8, 8, 0, 8, false, false, 1, quad_iq4_nl, scales_f16)    \
+    F(mxfp4, DTYPE_MXFP4, offset_5, 8, 12, 5, false, false, 1, quad_mxfp4, scales_mxfp4)    \
+    F(q2_k, DTYPE_Q2_K, short_min_4, 4, 0, 4, true, false, 8, quad_q2_k, scales_q2_k)       \
+    F(q3_k, DTYPE_Q3_K, short_offset_4, 4, 4, 4, false, true, 16, quad_q3_k, scales_q3_k)   \
+    F(q4_k, DTYPE_Q4_K, min_4, 8, 0, 4, true, false, 2, quad_q4_k, scales_k4)               \
+    F(q5_k, DTYPE_Q5_K, min_5, 8, 0, 5, true, false, 8, quad_q5_k, scales_k4)               \
+    F(q6_k, DTYPE_Q6_K, short_offset_6, 4, 32, 6, false, true, 8, quad_q6_k, scales_q6_k)   \
+    F(iq4_xs, DTYPE_IQ4_XS, signed_8, 8, 0, 8, false, false, 1, quad_iq4_xs, scales_iq4_xs)
 
 /* P(class, quads, has_offset, bits, has_min): formats whose unpacked codes are multiplied alike. */
 #define PANELS_256(P)                      \

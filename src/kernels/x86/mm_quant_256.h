@@ -7,7 +7,7 @@
  *
  * The file that includes this says how quads are multiplied:
  *     struct factor           codes of eight rows as they are multiplied
- *     HAS_HIGH                whether a factor of signed codes has a second part, .high
+ *     HAS_SIGNS               whether a factor of signed codes has a second part, .sign
  *     factor_of(v, f)         from codes
  *     offset_of(f)            what factors are above w / d
  *     add_quad(s, w, p, k, f) one quad more; s->sum is a group's integer at last, and before its first quad zero
@@ -24,13 +24,12 @@ enum {
     FUSED = 2,       /* as many tokens read the strip itself */
     TILE = 3,        /* tokens of a panel's tile */
     AT_ONCE = 128,   /* tokens that use a panel before it is unpacked again */
-    AHEAD = 2048,    /* bytes between what is read and what is asked for */
 };
 
 struct panel {
     _Alignas(64) char u[STRIP_CHUNK * STRIP]; /* quads as in a strip */
-#if HAS_HIGH
-    char high[STRIP_CHUNK * STRIP];
+#if HAS_SIGNS
+    char sign[STRIP_CHUNK * STRIP];
 #endif
 };
 
@@ -88,8 +87,8 @@ INLINE struct factor factor_at(const struct chunk *c, size_t g, size_t k, int h,
 {
     if (fused) return factor_of(f.quad(c->body, g, k, h), f);
     struct factor w = {.u = word(c->panel->u, g * f.quads + k, h)};
-#if HAS_HIGH
-    if (f.bits == 8) w.high = word(c->panel->high, g * f.quads + k, h);
+#if HAS_SIGNS
+    if (f.bits == 8) w.sign = word(c->panel->sign, g * f.quads + k, h);
 #endif
     return w;
 }
@@ -148,13 +147,7 @@ INLINE void tile(const struct chunk *c, int first, int nt, bool fused, struct fo
     }
     for (size_t from = 0; from < c->n_groups; from += f.period) {
 #pragma GCC unroll 16
-        for (size_t g = 0; g < f.period; g++) {
-            if (fused)
-#pragma GCC unroll 9
-                for (size_t i = 0; i < f.bytes; i += 64)
-                    _mm_prefetch(c->body + (from + g) * f.bytes + AHEAD + i, _MM_HINT_T0);
-            add_group(sum, c, x, folded, nt, from + g, fused, f);
-        }
+        for (size_t g = 0; g < f.period; g++) add_group(sum, c, x, folded, nt, from + g, fused, f);
     }
 #pragma GCC unroll 3
     for (int t = 0; t < nt; t++)
@@ -164,16 +157,15 @@ INLINE void tile(const struct chunk *c, int first, int nt, bool fused, struct fo
 
 /* ---- panels --------------------------------------------------------------------------------------- */
 
-#define PANEL(name, n_quads, has_offset, n_bits, has_mins)                                                       \
-    static void panel_##name(const struct chunk *c)                                                              \
-    {                                                                                                            \
-        const struct format f = {.quads = n_quads, .offset = has_offset, .bits = n_bits, .has_min = has_mins,    \
-                                 .period = 1};                                                                   \
-        const int nt = f.bits == 8 && HAS_HIGH ? 2 : TILE; /* what registers have room for */                    \
-        int t = 0, n = c->n_tokens;                                                                              \
-        for (; t + nt <= n; t += nt) tile(c, t, nt, false, f);                                                   \
-        if (n - t == 2) tile(c, t, 2, false, f);                                                                 \
-        if (n - t == 1) tile(c, t, 1, false, f);                                                                 \
+#define PANEL(name, n_quads, has_offset, n_bits, has_mins)                                                    \
+    static void panel_##name(const struct chunk *c)                                                           \
+    {                                                                                                         \
+        const struct format f = {.quads = n_quads, .offset = has_offset, .bits = n_bits, .has_min = has_mins, \
+                                 .period = 1};                                                                \
+        int t = 0, n = c->n_tokens;                                                                           \
+        for (; t + TILE <= n; t += TILE) tile(c, t, TILE, false, f);                                          \
+        if (n - t == 2) tile(c, t, 2, false, f);                                                              \
+        if (n - t == 1) tile(c, t, 1, false, f);                                                              \
     }
 PANELS_256(PANEL)
 #undef PANEL
@@ -191,14 +183,20 @@ INLINE void fill(struct panel *panel, const char *body, size_t n_groups, struct 
                     struct factor w = factor_of(f.quad(body, g, k, h), f);
                     size_t at = (g * f.quads + k) * 64 + 32 * (size_t)h;
                     _mm256_store_si256((__m256i *)(void *)(panel->u + at), w.u);
-#if HAS_HIGH
-                    if (f.bits == 8) _mm256_store_si256((__m256i *)(void *)(panel->high + at), w.high);
+#if HAS_SIGNS
+                    if (f.bits == 8) _mm256_store_si256((__m256i *)(void *)(panel->sign + at), w.sign);
 #endif
                 }
         }
 }
 
 /* ---- products ------------------------------------------------------------------------------------- */
+
+/* Memory gives up to four times as much when its lines are first asked for in their order. */
+INLINE void touch(const char *p, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64) (void)*(const volatile char *)(p + i);
+}
 
 typedef void panel_fn(const struct chunk *c);
 
@@ -214,6 +212,7 @@ INLINE void mm_strip(float (*y)[STRIP], const char *strip, const struct strip_fo
         const char *heads = strip + strip_chunk_at(form, at / STRIP_CHUNK);
         c.body = heads + strip_blocks(form, n) * STRIP * form->head_bytes;
         c.n_groups = (size_t)n / (4 * f.quads);
+        if (f.jumps) touch(heads, (size_t)(strip_blocks(form, n) * STRIP * form->bytes));
         f.scales(&s, heads, c.body, (int)c.n_groups);
         if (n_tokens > FUSED) {
             fill(&panel, c.body, c.n_groups, f);
@@ -243,11 +242,10 @@ INLINE void mm_format(const struct kern_mm_args *a, const struct strip_form *for
 /* mm_NAME_SUFFIX of every format. */
 #define MM_NAME_(name, suffix) mm_##name##_##suffix
 #define MM_NAME(name, suffix) MM_NAME_(name, suffix)
-#define PRODUCT(name, dtype, class, n_quads, code_offset, n_bits, has_mins, groups, at_once, quad_fn, scales_fn)              \
+#define PRODUCT(name, dtype, class, n_quads, code_offset, n_bits, has_mins, is_apart, at_once, quad_fn, scales_fn)       \
     void MM_NAME(name, SUFFIX)(const struct kern_mm_args *a)                                                            \
     {                                                                                                                   \
-        const struct format f = {n_quads, code_offset, n_bits, has_mins, sizeof(struct block_##name) * STRIP / groups,  \
-                                 at_once, quad_fn, scales_fn};                                                          \
+        const struct format f = {n_quads, code_offset, n_bits, has_mins, is_apart, at_once, quad_fn, scales_fn};        \
         mm_format(a, strip_form(dtype), panel_##class, f);                                                              \
     }
 FORMATS_256(PRODUCT)

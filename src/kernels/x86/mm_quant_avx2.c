@@ -3,8 +3,8 @@
  *     codes to 15      8 (8 * 2 * 15 * 127 < 2^15)
  *     codes to 31      4
  *     codes to 63      2
- * Signed codes are offset by 128 and then are two codes to 15: that takes two multiplications for a quad, less than
- * the three of |w| times the activation with w's sign, where no two quads fit. */
+ *     signed codes     1, as |w| times the activation with w's sign (2 * 128 * 127 < 2^15).  Two codes of four
+ *                      bits each would be two multiplications instead of three, and more of all else: no gain. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -12,27 +12,24 @@
 #include "parts_avx2.h"
 
 #define SUFFIX avx2
-#define HAS_HIGH 1
+#define HAS_SIGNS 1
 
 struct factor {
-    __m256i u, high; /* of signed codes four bits each */
+    __m256i u, sign; /* of signed codes */
 };
 
 struct partial {
-    __m256i sum, pairs, high;
+    __m256i sum, pairs;
 };
 
 INLINE struct factor factor_of(__m256i v, struct format f)
 {
-    __m256i fifteen = _mm256_set1_epi8(15);
-    if (f.bits != 8) return (struct factor){v, v};
-    __m256i high = _mm256_and_si256(_mm256_srli_epi16(v, 4), fifteen);
-    return (struct factor){_mm256_and_si256(v, fifteen), _mm256_xor_si256(high, _mm256_set1_epi8(8))};
+    return (struct factor){f.bits == 8 ? _mm256_abs_epi8(v) : v, v};
 }
 
 INLINE int offset_of(struct format f)
 {
-    return f.bits == 8 ? 128 : f.offset;
+    return f.offset;
 }
 
 /* Keeps a compiler from adding in an order of its own, for which registers do not suffice. */
@@ -42,21 +39,15 @@ INLINE __m256i in_order(__m256i v)
     return v;
 }
 
-INLINE __m256i add_pairs(__m256i sum, __m256i w, __m256i p, bool is_first)
-{
-    __m256i pairs = _mm256_maddubs_epi16(w, p);
-    return in_order(is_first ? pairs : _mm256_add_epi16(sum, pairs));
-}
-
 INLINE void add_quad(struct partial *s, struct factor w, __m256i p, size_t k, struct format f)
 {
-    size_t room = f.bits == 5 ? 4 : f.bits == 6 ? 2 : 8, last = f.quads - 1;
-    s->pairs = add_pairs(s->pairs, w.u, p, k % room == 0);
-    if (f.bits == 8) s->high = add_pairs(s->high, w.high, p, k % room == 0);
+    size_t room = f.bits == 8 ? 1 : f.bits == 6 ? 2 : f.bits == 5 ? 4 : 8, last = f.quads - 1;
+    if (f.bits == 8) p = _mm256_sign_epi8(p, w.sign);
+    __m256i pairs = _mm256_maddubs_epi16(w.u, p);
+    s->pairs = in_order(k % room ? _mm256_add_epi16(s->pairs, pairs) : pairs);
     if (k % room != room - 1 && k != last) return;
     __m256i sums = _mm256_madd_epi16(s->pairs, _mm256_set1_epi16(1));
-    if (f.bits == 8) sums = _mm256_add_epi32(sums, _mm256_madd_epi16(s->high, _mm256_set1_epi16(16)));
-    s->sum = in_order(k < room && !offset_of(f) ? sums : _mm256_add_epi32(s->sum, sums));
+    s->sum = in_order(k < room && !f.offset ? sums : _mm256_add_epi32(s->sum, sums));
 }
 
 #include "mm_quant_256.h"

@@ -5,6 +5,7 @@
 #include "kern.h"
 
 void pack_avx2(void *strip, enum dtype dtype, const void *rows, size_t row_bytes, int n_rows, int n_cols);
+kern_mm_fn mm_f32_avx2, mm_f16_avx2, mm_bf16_avx2;
 kern_mm_fn mm_q4_0_avx2, mm_q4_1_avx2, mm_q5_0_avx2, mm_q5_1_avx2, mm_q8_0_avx2, mm_iq4_nl_avx2, mm_mxfp4_avx2;
 kern_mm_fn mm_q2_k_avx2, mm_q3_k_avx2, mm_q4_k_avx2, mm_q5_k_avx2, mm_q6_k_avx2, mm_iq4_xs_avx2;
 void decode_f16_avx2(float *dst, const void *src, size_t n);

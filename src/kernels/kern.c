@@ -12,6 +12,7 @@ static const struct kern_ops *const tables[] = {
     &kern_scalar,
 #if defined(__x86_64__)
     &kern_avx2,
+    &kern_avxvnni,
     &kern_avx512,
     &kern_avx512bf16,
     &kern_amx,

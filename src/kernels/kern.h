@@ -75,7 +75,7 @@ enum kern_act {
 };
 
 struct kern_ops {
-    const char *name; /* "scalar", "avx2", "avx512", "avx512bf16", "amx" */
+    const char *name; /* "scalar", "avx2", "avxvnni", "avx512", "avx512bf16", "amx" */
     uint32_t need;    /* cpu.h features */
 
     /* Rows of a file into one strip: n_rows of them, up to 16, row_bytes apart; rows that lack become zeros. */
@@ -142,7 +142,7 @@ struct kern_ops {
 };
 
 /* One per instruction set; each file exports nothing else. */
-extern const struct kern_ops kern_scalar, kern_avx2, kern_avx512, kern_avx512bf16, kern_amx;
+extern const struct kern_ops kern_scalar, kern_avx2, kern_avxvnni, kern_avx512, kern_avx512bf16, kern_amx;
 
 /* The table to use under these features (cpu.h): for every slot the newest version that they allow. */
 void kern_select(struct kern_ops *out, uint32_t features);

@@ -305,6 +305,20 @@ static void visit_emulated(const struct kern_ops *before)
 #endif
 }
 
+/* Where AVX-VNNI is lacking but AVX-512 has the instruction. */
+static void visit_vnni512(void)
+{
+#if defined(__x86_64__)
+    struct kern_ops before, ops;
+    if ((cpu_features() & (CPU_VNNI | CPU_AVX512)) != CPU_AVX512) return;
+    kern_select(&before, CPU_AVX2);
+    ops = before;
+    ops.name = kc_vnni512.name;
+    memcpy(ops.mm, kc_vnni512.mm, sizeof ops.mm);
+    visit_level(&ops, &before);
+#endif
+}
+
 static int usage(void)
 {
     fputs("usage: kcheck [--seed N] [--filter WORD] [--list] [--bench] [--json]\n"
@@ -336,7 +350,7 @@ static bool parse(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    static const uint32_t levels[] = {0, CPU_AVX2, CPU_AVX512, CPU_BF16, CPU_AMX};
+    static const uint32_t levels[] = {0, CPU_AVX2, CPU_VNNI, CPU_AVX512, CPU_BF16, CPU_AMX};
     if (!parse(argc, argv)) return usage();
     setvbuf(stdout, NULL, _IOLBF, 0);
     set_traps();
@@ -353,6 +367,7 @@ int main(int argc, char **argv)
         before = ops;
     }
     visit_emulated(&before);
+    visit_vnni512();
     if (!options.list && !options.json)
         printf("%d kernels checked, %d failed, %d planted faults unnoticed\n", totals.checked,
                totals.failed, unnoticed);

@@ -42,6 +42,10 @@ struct kc_group {
 extern const struct kc_group kc_groups[];
 extern const int kc_n_groups;
 
+#if defined(__x86_64__)
+extern const struct kern_ops kc_vnni512; /* no table of the engine: see kc_vnni512.c */
+#endif
+
 typedef void kc_slot_fn(void);
 kc_slot_fn *kc_slot(const struct kern_ops *ops, const struct kc_group *group, int index);
 /* "mm Q4_K"; NULL when the index is no kind of this group. */

@@ -1,5 +1,5 @@
-/* kc_vnni512.c - the products of AVX-VNNI from the same source, with the instruction as AVX-512 encodes it: checked
- * on processors that have only that encoding. */
+/* kc_vnni512.c - the products of AVX-VNNI from the same source, with the instruction as AVX-512 encodes it: for
+ * processors that have only that encoding. */
 #if defined(__x86_64__)
 #define SUFFIX vnni512
 

@@ -22,10 +22,10 @@ struct scales {
 
 struct format {
     size_t quads;  /* of a group that shares a scale: 8 or 4 */
-    int offset;      /* codes are w / d plus this; of signed codes 0 */
-    int bits;        /* of a code, at most; 8: signed */
+    int offset;    /* codes are w / d plus this; of signed codes 0 */
+    int bits;      /* of a code, at most; 8: signed */
     bool has_min;
-    bool jumps;      /* groups are put together from words far apart */
+    bool jumps;    /* scales or codes of one group lie far apart */
     size_t period; /* that many groups, one after the other, may lie differently: a power of two */
 
     /* Quad k of group g of rows 8 h to 8 h + 7; body: the first word of the chunk. */
@@ -60,13 +60,16 @@ INLINE __m256i moved_bit(__m256i v, size_t from, size_t to)
     return _mm256_and_si256(v, _mm256_set1_epi8((char)(1 << to)));
 }
 
+INLINE __m256i shuffled(__m256i v, __m128i from)
+{
+    return _mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(from));
+}
+
 /* Byte i of every word. */
 INLINE __m256i byte_of(__m256i v, int i)
 {
-    int n = 0x80;
-    __m256i from = _mm256_setr_epi8((char)i, n, n, n, (char)(i + 4), n, n, n, (char)(i + 8), n, n, n, (char)(i + 12), n, n, n,
-                                    (char)i, n, n, n, (char)(i + 4), n, n, n, (char)(i + 8), n, n, n, (char)(i + 12), n, n, n);
-    return _mm256_shuffle_epi8(v, from);
+    const __m128i first = _mm_setr_epi32((int)0xffffff00, (int)0xffffff04, (int)0xffffff08, (int)0xffffff0c);
+    return shuffled(v, _mm_or_si128(first, _mm_set1_epi32(i)));
 }
 
 INLINE __m256 float_of(__m256i v)
@@ -90,11 +93,9 @@ INLINE __m256i nibbles(const char *body, size_t first, size_t k, int h)
 /* Bits 4 k to 4 k + 3 of a word, each at bit 4 of a byte of its own. */
 INLINE __m256i fifth_bits(__m256i v, size_t k)
 {
-    char b = (char)(k / 2);
-    __m128i from = _mm_setr_epi8(b, b, b, b, b + 4, b + 4, b + 4, b + 4, b + 8, b + 8, b + 8, b + 8, b + 12, b + 12, b + 12,
-                                 b + 12);
+    const __m128i first = _mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c);
     __m256i own = _mm256_set1_epi32(k % 2 ? (int)0x80402010 : 0x08040201);
-    __m256i bytes = _mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(from));
+    __m256i bytes = shuffled(v, _mm_or_si128(first, _mm_set1_epi8((char)(k / 2))));
     __m256i is_set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, own), own);
     return _mm256_and_si256(is_set, _mm256_set1_epi8(16));
 }
@@ -106,7 +107,9 @@ INLINE __m256i looked_up(__m128i table, __m256i codes)
 
 INLINE __m256i iq4_of(__m256i codes)
 {
-    return looked_up(_mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113), codes);
+    const __m128i values =
+        _mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
+    return looked_up(values, codes);
 }
 
 INLINE __m256i quad_q4_0(const char *body, size_t g, size_t k, int h)
@@ -142,7 +145,8 @@ INLINE __m256i quad_iq4_nl(const char *body, size_t g, size_t k, int h)
 /* + 12 */
 INLINE __m256i quad_mxfp4(const char *body, size_t g, size_t k, int h)
 {
-    return looked_up(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0), nibbles(body, 4 * g, k, h));
+    const __m128i values = _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
+    return looked_up(values, nibbles(body, 4 * g, k, h));
 }
 
 /* ---- scales of 32 columns ------------------------------------------------------------------------- */
@@ -155,9 +159,8 @@ INLINE __m256 eight_f16(const char *p)
 /* Two of 16 bits in every word. */
 INLINE void split_f16(__m256i v, __m256 *low, __m256 *high)
 {
-    const __m256i apart = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15,
-                                           0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
-    v = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(v, apart), 0xd8);
+    const __m128i apart = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    v = _mm256_permute4x64_epi64(shuffled(v, apart), 0xd8);
     *low = _mm256_cvtph_ps(_mm256_castsi256_si128(v));
     *high = _mm256_cvtph_ps(_mm256_extracti128_si256(v, 1));
 }
@@ -193,18 +196,21 @@ INLINE void scales_q5_1(struct scales *s, const char *heads, const char *body, i
     scales_pair(s, body, n_groups, 6);
 }
 
-/* 2^(e - 128); the least ones are subnormal, and 255 is NaN. */
+/* 2^(e - 128) of eight e; the least ones are subnormal, and 255 is NaN. */
+INLINE __m256 eight_e8m0(const char *p)
+{
+    const __m256i least = _mm256_set1_epi32(0x00400000); /* 2^-127; beside an infinity's bits, NaN */
+    __m256i e = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+    __m256i bits = _mm256_max_epu32(_mm256_slli_epi32(e, 23), least);
+    __m256i none = _mm256_and_si256(_mm256_cmpeq_epi32(e, _mm256_set1_epi32(255)), least);
+    return _mm256_mul_ps(_mm256_castsi256_ps(_mm256_or_si256(bits, none)), _mm256_set1_ps(0.5f));
+}
+
 INLINE void scales_mxfp4(struct scales *s, const char *heads, const char *body, int n_groups)
 {
     (void)body;
     for (int g = 0; g < n_groups; g++)
-        for (int h = 0; h < 2; h++) {
-            __m256i e = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(heads + 16 * g + 8 * h)));
-            __m256i half = _mm256_set1_epi32(0x00400000), none = _mm256_cmpeq_epi32(e, _mm256_set1_epi32(255));
-            __m256i bits = _mm256_max_epu32(_mm256_slli_epi32(e, 23), half);
-            bits = _mm256_or_si256(bits, _mm256_and_si256(none, half));
-            put(s->d[g], h, _mm256_mul_ps(_mm256_castsi256_ps(bits), _mm256_set1_ps(0.5f)));
-        }
+        for (int h = 0; h < 2; h++) put(s->d[g], h, eight_e8m0(heads + 16 * g + 8 * h));
 }
 
 /* ---- codes of 256 columns ------------------------------------------------------------------------- */
@@ -352,7 +358,7 @@ INLINE void scales_iq4_xs(struct scales *s, const char *heads, const char *body,
 
 /* ---- all of them ---------------------------------------------------------------------------------- */
 
-/* F(name, DTYPE_NAME, class of panels, quads, offset, bits, has_min, jumps, period, codes, scales) */
+/* F(name, DTYPE_NAME, class of panels, quads, offset, bits, has_min, jumps, period, quad, scales) */
 #define FORMATS_256(F)                                                                      \
     F(q4_0, DTYPE_Q4_0, offset_4, 8, 8, 4, false, false, 1, quad_q4_0, scales_f16)          \
     F(q4_1, DTYPE_Q4_1, min_4, 8, 0, 4, true, true, 1, quad_q4_1, scales_q4_1)              \

@@ -24,9 +24,9 @@ struct pair {
 };
 
 struct reader {
-    int columns;                    /* of a line: 1 or 2 */
+    int columns; /* of a line: 1 or 2 */
     struct pair (*read)(const char *half_line);
-    __m256 (*sorted)(__m256 v);     /* what .read gives, in the order of the rows */
+    __m256 (*sorted)(__m256 v); /* what .read gives, in the order of the rows */
 };
 
 INLINE struct pair read_f32(const char *p)
@@ -110,10 +110,16 @@ INLINE void tile(float (*y)[STRIP], const float *panel, const float *x, size_t x
 
 static void add_panel(float (*y)[STRIP], const float *panel, const float *x, size_t x_stride, int n, int n_tokens)
 {
-    int t = 0;
-    for (; t + TILE <= n_tokens; t += TILE) tile(y + t, panel, x + (size_t)t * x_stride, x_stride, n, TILE);
-    for (; t + 2 <= n_tokens; t += 2) tile(y + t, panel, x + (size_t)t * x_stride, x_stride, n, 2);
-    if (t < n_tokens) tile(y + t, panel, x + (size_t)t * x_stride, x_stride, n, 1);
+    for (; n_tokens > TILE; n_tokens -= TILE, y += TILE, x += TILE * x_stride)
+        tile(y, panel, x, x_stride, n, TILE);
+    switch (n_tokens) {
+    case 6: tile(y, panel, x, x_stride, n, 6); break;
+    case 5: tile(y, panel, x, x_stride, n, 5); break;
+    case 4: tile(y, panel, x, x_stride, n, 4); break;
+    case 3: tile(y, panel, x, x_stride, n, 3); break;
+    case 2: tile(y, panel, x, x_stride, n, 2); break;
+    default: tile(y, panel, x, x_stride, n, 1);
+    }
 }
 
 /* n columns; where n is odd one more, of zeros. */
@@ -128,8 +134,8 @@ INLINE void unpack(float *panel, const char *lines, int n, struct reader r)
         }
 }
 
-INLINE void mm_strip(float (*y)[STRIP], const char *strip, const float *x, size_t x_stride, int n_tokens, int n_cols,
-                     struct reader r)
+INLINE void mm_strip(float (*y)[STRIP], const char *strip, const float *x, size_t x_stride, int n_tokens,
+                     int n_cols, struct reader r)
 {
     _Alignas(64) float panel[KERN_PIECE * STRIP];
     int at = n_tokens == 1 ? add_pieces(y[0], strip, x, n_cols, r) : 0;
@@ -144,16 +150,17 @@ INLINE void mm_strip(float (*y)[STRIP], const char *strip, const float *x, size_
 INLINE void mm_floats(const struct kern_mm_args *a, struct reader r)
 {
     _Alignas(64) float y[AT_ONCE][STRIP];
-    for (int row = 0; row < a->n_rows; row += STRIP)
+    for (int row = 0; row < a->n_rows; row += STRIP) {
+        const char *strip = (const char *)a->w + (size_t)(row / STRIP) * a->w_stride;
+        size_t row_bytes = (size_t)MIN(STRIP, a->n_rows - row) * sizeof **y;
         for (int t = 0; t < a->n_tokens; t += AT_ONCE) {
             int n = MIN(AT_ONCE, a->n_tokens - t);
-            const char *strip = (const char *)a->w + (size_t)(row / STRIP) * a->w_stride;
             const void *x = (const char *)a->x + (size_t)t * a->x_stride;
             memset(y, 0, (size_t)n * sizeof *y);
             mm_strip(y, strip, x, a->x_stride / sizeof(float), n, a->n_cols, r);
-            for (int i = 0; i < n; i++)
-                memcpy(a->y + (size_t)(t + i) * a->y_stride + row, y[i], (size_t)MIN(STRIP, a->n_rows - row) * sizeof **y);
+            for (int i = 0; i < n; i++) memcpy(a->y + (size_t)(t + i) * a->y_stride + row, y[i], row_bytes);
         }
+    }
 }
 
 void mm_f32_avx2(const struct kern_mm_args *a)

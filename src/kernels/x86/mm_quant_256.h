@@ -1,6 +1,6 @@
 /* mm_quant_256.h - products of quantised strips in vectors of 256 bits, for every format and two instruction sets.
  *
- * One or two tokens take their weights straight from the strip, in the order of memory: they wait for it, so the
+ * A few tokens take their weights straight from the strip, in the order of memory: they wait for it, so the
  * arithmetic has only to keep up.  More tokens share a panel: a chunk of 256 columns, unpacked once to a byte per
  * code in the first cache.  Either way a tile of two halves times some tokens stays in registers: a quad of
  * codes in each lane meets four activations of a token, broadcast; group by group the integers become float32.
@@ -21,7 +21,6 @@
 #include "formats_256.h"
 
 enum {
-    FUSED = 2,       /* as many tokens read the strip itself */
     TILE = 3,        /* tokens of a panel's tile */
     AT_ONCE = 128,   /* tokens that use a panel before it is unpacked again */
 };
@@ -83,6 +82,7 @@ INLINE void fold(struct folded *to, const struct act_q8 *x, int offset, struct f
         fold_short(to, x, offset);
 }
 
+/* Quad k of group g, from the strip or from the panel. */
 INLINE struct factor factor_at(const struct chunk *c, size_t g, size_t k, int h, bool fused, struct format f)
 {
     if (fused) return factor_of(f.quad(c->body, g, k, h), f);
@@ -100,14 +100,14 @@ INLINE __m256i four_bytes(const int8_t *p)
     return _mm256_set1_epi32(v);
 }
 
-/* Group g: sum[t][h], nt tokens. */
-INLINE void add_group(__m256 sum[][2], const struct chunk *c, const struct act_q8 *const *x, const struct folded *folded,
-                      int nt, size_t g, bool fused, struct format f)
+/* The integers of group g: dot[t][h]. */
+INLINE void multiply(struct partial dot[][2], const struct chunk *c, const struct act_q8 *const *x,
+                     const struct folded *folded, int nt, size_t g, bool fused, struct format f)
 {
-    struct partial dot[TILE][2];
 #pragma GCC unroll 3
     for (int t = 0; t < nt; t++)
-        dot[t][0].sum = dot[t][1].sum = offset_of(f) ? _mm256_set1_epi32(folded[t].start[g]) : _mm256_setzero_si256();
+        dot[t][0].sum = dot[t][1].sum =
+            offset_of(f) ? _mm256_set1_epi32(folded[t].start[g]) : _mm256_setzero_si256();
 #pragma GCC unroll 8
     for (size_t k = 0; k < f.quads; k++) {
         struct factor w0 = factor_at(c, g, k, 0, fused, f), w1 = factor_at(c, g, k, 1, fused, f);
@@ -118,6 +118,14 @@ INLINE void add_group(__m256 sum[][2], const struct chunk *c, const struct act_q
             add_quad(&dot[t][1], w1, p, k, f);
         }
     }
+}
+
+/* sum[t][h] += group g. */
+INLINE void add_group(__m256 sum[][2], const struct chunk *c, const struct act_q8 *const *x,
+                      const struct folded *folded, int nt, size_t g, bool fused, struct format f)
+{
+    struct partial dot[TILE][2];
+    multiply(dot, c, x, folded, nt, g, fused, f);
 #pragma GCC unroll 3
     for (int t = 0; t < nt; t++) {
         __m256 e = _mm256_broadcast_ss(x[t]->d + g * f.quads / 8);
@@ -157,15 +165,15 @@ INLINE void tile(const struct chunk *c, int first, int nt, bool fused, struct fo
 
 /* ---- panels --------------------------------------------------------------------------------------- */
 
-#define PANEL(name, n_quads, has_offset, n_bits, has_mins)                                                    \
-    static void panel_##name(const struct chunk *c)                                                           \
-    {                                                                                                         \
-        const struct format f = {.quads = n_quads, .offset = has_offset, .bits = n_bits, .has_min = has_mins, \
-                                 .period = 1};                                                                \
-        int t = 0, n = c->n_tokens;                                                                           \
-        for (; t + TILE <= n; t += TILE) tile(c, t, TILE, false, f);                                          \
-        if (n - t == 2) tile(c, t, 2, false, f);                                                              \
-        if (n - t == 1) tile(c, t, 1, false, f);                                                              \
+#define PANEL(name, n_quads, has_offset, n_bits, has_mins)                                             \
+    static void panel_##name(const struct chunk *c)                                                    \
+    {                                                                                                  \
+        const struct format f = {                                                                      \
+            .quads = n_quads, .offset = has_offset, .bits = n_bits, .has_min = has_mins, .period = 1}; \
+        int t = 0, n = c->n_tokens;                                                                    \
+        for (; t + TILE <= n && t + 4 != n; t += TILE) tile(c, t, TILE, false, f);                     \
+        for (; t + 2 <= n; t += 2) tile(c, t, 2, false, f);                                            \
+        if (t < n) tile(c, t, 1, false, f);                                                            \
     }
 PANELS_256(PANEL)
 #undef PANEL
@@ -198,29 +206,36 @@ INLINE void touch(const char *p, size_t bytes)
     for (size_t i = 0; i < bytes; i += 64) (void)*(const volatile char *)(p + i);
 }
 
+/* How many tokens read the strip itself: more would unpack it oftener than a panel costs, which for signed codes
+ * is twice as large. */
+INLINE int most_fused(struct format f)
+{
+    return HAS_SIGNS && f.bits == 8 ? 4 : 2;
+}
+
 typedef void panel_fn(const struct chunk *c);
 
 /* n_tokens of them, up to AT_ONCE, into y. */
-INLINE void mm_strip(float (*y)[STRIP], const char *strip, const struct strip_form *form, const char *x, size_t x_stride,
-                     int n_tokens, int n_cols, panel_fn *run, struct format f)
+INLINE void mm_strip(float (*y)[STRIP], const char *strip, const struct strip_form *form, const char *x,
+                     size_t x_stride, int n_tokens, int n_cols, panel_fn *run, struct format f)
 {
     struct panel panel;
     _Alignas(64) struct scales s;
     struct chunk c = {y, x, x_stride, NULL, &panel, &s, 0, n_tokens, offset_of(f)};
     for (int at = 0; at < n_cols; at += STRIP_CHUNK, c.x += sizeof(struct act_q8)) {
-        int n = MIN(STRIP_CHUNK, n_cols - at);
+        int n = MIN(STRIP_CHUNK, n_cols - at), n_blocks = strip_blocks(form, n);
         const char *heads = strip + strip_chunk_at(form, at / STRIP_CHUNK);
-        c.body = heads + strip_blocks(form, n) * STRIP * form->head_bytes;
+        c.body = heads + n_blocks * STRIP * form->head_bytes;
         c.n_groups = (size_t)n / (4 * f.quads);
-        if (f.jumps) touch(heads, (size_t)(strip_blocks(form, n) * STRIP * form->bytes));
+        if (f.jumps) touch(heads, (size_t)(n_blocks * STRIP * form->bytes));
         f.scales(&s, heads, c.body, (int)c.n_groups);
-        if (n_tokens > FUSED) {
+        if (n_tokens > most_fused(f)) {
             fill(&panel, c.body, c.n_groups, f);
             run(&c);
-        } else if (n_tokens == 2) {
-            tile(&c, 0, 2, true, f);
         } else {
-            tile(&c, 0, 1, true, f);
+            int t = 0;
+            for (; t + 2 <= n_tokens; t += 2) tile(&c, t, 2, true, f);
+            if (t < n_tokens) tile(&c, t, 1, true, f);
         }
     }
 }
@@ -228,25 +243,27 @@ INLINE void mm_strip(float (*y)[STRIP], const char *strip, const struct strip_fo
 INLINE void mm_format(const struct kern_mm_args *a, const struct strip_form *form, panel_fn *run, struct format f)
 {
     _Alignas(64) float y[AT_ONCE][STRIP];
-    for (int r = 0; r < a->n_rows; r += STRIP)
+    for (int r = 0; r < a->n_rows; r += STRIP) {
+        const char *strip = (const char *)a->w + (size_t)(r / STRIP) * a->w_stride;
+        size_t row_bytes = (size_t)MIN(STRIP, a->n_rows - r) * sizeof **y;
         for (int t = 0; t < a->n_tokens; t += AT_ONCE) {
             int n = MIN(AT_ONCE, a->n_tokens - t);
-            const char *strip = (const char *)a->w + (size_t)(r / STRIP) * a->w_stride;
+            const char *x = (const char *)a->x + (size_t)t * a->x_stride;
             memset(y, 0, (size_t)n * sizeof *y);
-            mm_strip(y, strip, form, (const char *)a->x + (size_t)t * a->x_stride, a->x_stride, n, a->n_cols, run, f);
-            for (int i = 0; i < n; i++)
-                memcpy(a->y + (size_t)(t + i) * a->y_stride + r, y[i], (size_t)MIN(STRIP, a->n_rows - r) * sizeof **y);
+            mm_strip(y, strip, form, x, a->x_stride, n, a->n_cols, run, f);
+            for (int i = 0; i < n; i++) memcpy(a->y + (size_t)(t + i) * a->y_stride + r, y[i], row_bytes);
         }
+    }
 }
 
 /* mm_NAME_SUFFIX of every format. */
 #define MM_NAME_(name, suffix) mm_##name##_##suffix
 #define MM_NAME(name, suffix) MM_NAME_(name, suffix)
-#define PRODUCT(name, dtype, class, n_quads, code_offset, n_bits, has_mins, is_apart, at_once, quad_fn, scales_fn)       \
-    void MM_NAME(name, SUFFIX)(const struct kern_mm_args *a)                                                            \
-    {                                                                                                                   \
-        const struct format f = {n_quads, code_offset, n_bits, has_mins, is_apart, at_once, quad_fn, scales_fn};        \
-        mm_format(a, strip_form(dtype), panel_##class, f);                                                              \
+#define PRODUCT(name, dtype, class, quads, offset, bits, has_min, jumps, period, quad, scales) \
+    void MM_NAME(name, SUFFIX)(const struct kern_mm_args *a)                                   \
+    {                                                                                          \
+        const struct format f = {quads, offset, bits, has_min, jumps, period, quad, scales};   \
+        mm_format(a, strip_form(dtype), panel_##class, f);                                     \
     }
 FORMATS_256(PRODUCT)
 #undef PRODUCT

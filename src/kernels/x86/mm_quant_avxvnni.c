@@ -1,6 +1,6 @@
-/* mm_quant_avxvnni.c - products of quantised weights with vpdpbusd in 256 bits: unsigned times signed bytes, four of
- * them added to 32 bits, where nothing saturates.  Signed codes become unsigned ones by an offset of 128, like any
- * other offset taken off through the sums of the activations.
+/* mm_quant_avxvnni.c - products of quantised weights with vpdpbusd in 256 bits: unsigned times signed bytes,
+ * four of them added to 32 bits, where nothing saturates.  Signed codes become unsigned ones by an offset of 128,
+ * like any other offset taken off through the sums of the activations.
  *
  * Compiled for AVX-512 VNNI the same source uses that encoding of the instruction: so kcheck can run it on
  * processors that have only the other one. */

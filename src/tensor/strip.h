@@ -35,36 +35,36 @@ static inline int strip_line(const struct strip_form *f, int word)
 }
 
 /* Where line_of puts codes of formats whose file keeps their bits apart.  step: which four of 32 columns. */
-static inline int strip_q2_k_two(int half, int step) /* scales and minima: lines 1 to 4; d and dmin: line 0 */
+static inline size_t strip_q2_k_two(size_t half, size_t step) /* scales and minima: lines 1 to 4; d and dmin: line 0 */
 {
     return 5 + 8 * half + step;
 }
 
-static inline int strip_q3_k_third(int step) /* scales: lines 0 to 2 */
+static inline size_t strip_q3_k_third(size_t step) /* scales: lines 0 to 2 */
 {
     return 3 + 2 * step;
 }
 
-static inline int strip_q3_k_two(int half, int step)
+static inline size_t strip_q3_k_two(size_t half, size_t step)
 {
     return half == 0 ? 4 + 2 * step : 19 + step;
 }
 
-static inline int strip_q5_k_fifth(int step) /* what stands before is as in Q4_K */
+static inline size_t strip_q5_k_fifth(size_t step) /* what stands before is as in Q4_K */
 {
     return 4 + 2 * step;
 }
 
-static inline int strip_q5_k_nibbles(int quarter, int step)
+static inline size_t strip_q5_k_nibbles(size_t quarter, size_t step)
 {
     return quarter == 0 ? 5 + 2 * step : 12 + 8 * quarter + step;
 }
 
 enum strip_q6_k { STRIP_Q6_K_FIRST, STRIP_Q6_K_SECOND, STRIP_Q6_K_HIGH };
 
-static inline int strip_q6_k_line(int half, enum strip_q6_k which, int step) /* scales: lines 0 to 3 */
+static inline size_t strip_q6_k_line(size_t half, enum strip_q6_k which, size_t step) /* scales: lines 0 to 3 */
 {
-    return 4 + 24 * half + 3 * step + (int)which;
+    return 4 + 24 * half + 3 * step + (size_t)which;
 }
 
 /* Blocks of a row of n columns, or of that much of it. */

@@ -217,14 +217,15 @@ INLINE void scales_mxfp4(struct scales *s, const char *heads, const char *body, 
 
 INLINE __m256i quad_q2_k(const char *body, size_t g, size_t k, int h)
 {
-    return bits_of(word(body, 4 + g / 8 * 8 + g % 2 * 4 + k, h), g % 8 / 2 * 2, 3);
+    return bits_of(word(body, strip_q2_k_two(g / 8, g % 2 * 4 + k), h), g % 8 / 2 * 2, 3);
 }
 
 /* + 4 */
 INLINE __m256i quad_q3_k(const char *body, size_t g, size_t k, int h)
 {
-    __m256i low = bits_of(word(body, 8 + g / 8 * 8 + g % 2 * 4 + k, h), g % 8 / 2 * 2, 3);
-    return _mm256_or_si256(low, moved_bit(word(body, g % 2 * 4 + k, h), g / 2, 2));
+    size_t step = g % 2 * 4 + k;
+    __m256i low = bits_of(word(body, strip_q3_k_two(g / 8, step), h), g % 8 / 2 * 2, 3);
+    return _mm256_or_si256(low, moved_bit(word(body, strip_q3_k_third(step), h), g / 2, 2));
 }
 
 INLINE __m256i quad_q4_k(const char *body, size_t g, size_t k, int h)
@@ -234,16 +235,17 @@ INLINE __m256i quad_q4_k(const char *body, size_t g, size_t k, int h)
 
 INLINE __m256i quad_q5_k(const char *body, size_t g, size_t k, int h)
 {
-    __m256i low = bits_of(word(body, 12 + g / 2 * 8 + k, h), g % 2 * 4, 15);
-    return _mm256_or_si256(low, moved_bit(word(body, 4 + k, h), g, 4));
+    __m256i low = bits_of(word(body, strip_q5_k_nibbles(g / 2, k), h), g % 2 * 4, 15);
+    return _mm256_or_si256(low, moved_bit(word(body, strip_q5_k_fifth(k), h), g, 4));
 }
 
 /* + 32 */
 INLINE __m256i quad_q6_k(const char *body, size_t g, size_t k, int h)
 {
     size_t part = g % 8 / 2, at = g % 2 * 4 + k;
-    __m256i low = bits_of(word(body, g / 8 * 16 + part % 2 * 8 + at, h), part / 2 * 4, 15);
-    __m256i qh = word(body, 32 + g / 8 * 8 + at, h);
+    enum strip_q6_k which = part % 2 ? STRIP_Q6_K_SECOND : STRIP_Q6_K_FIRST;
+    __m256i low = bits_of(word(body, strip_q6_k_line(g / 8, which, at), h), part / 2 * 4, 15);
+    __m256i qh = word(body, strip_q6_k_line(g / 8, STRIP_Q6_K_HIGH, at), h);
     __m256i high = part == 3 ? _mm256_srli_epi16(qh, 2) : _mm256_slli_epi16(qh, (int)(4 - 2 * part));
     return _mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi8(0x30)));
 }
@@ -281,27 +283,27 @@ INLINE void scales_q2_k(struct scales *s, const char *heads, const char *body, i
     (void)heads, (void)n_groups;
     for (int h = 0; h < 2; h++) {
         __m256 d, m;
-        split_f16(word(body, 20, h), &d, &m);
+        split_f16(word(body, 0, h), &d, &m);
         m = negative(m);
 #pragma GCC unroll 4
         for (size_t i = 0; i < 4; i++) {
-            __m256i four = word(body, i, h);
+            __m256i four = word(body, 1 + i, h);
             put_four(s->d + 4 * i, h, d, bits_of(four, 0, 15), 0);
             put_four(s->m + 4 * i, h, m, bits_of(four, 4, 15), 0);
         }
     }
 }
 
-/* Four low bits from words 24 and 25, two high ones from word 26. */
+/* Four low bits from words 0 and 1, two high ones from word 2. */
 INLINE void scales_q3_k(struct scales *s, const char *heads, const char *body, int n_groups)
 {
     (void)n_groups;
     for (int h = 0; h < 2; h++) {
         __m256 d = eight_f16(heads + 16 * h);
-        __m256i two = word(body, 26, h);
+        __m256i two = word(body, 2, h);
 #pragma GCC unroll 4
         for (size_t i = 0; i < 4; i++) {
-            __m256i low = bits_of(word(body, 24 + i % 2, h), i / 2 * 4, 15);
+            __m256i low = bits_of(word(body, i % 2, h), i / 2 * 4, 15);
             __m256i high = _mm256_slli_epi16(bits_of(two, 2 * i, 3), 4);
             put_four(s->d + 4 * i, h, d, _mm256_or_si256(low, high), 32);
         }
@@ -332,7 +334,7 @@ INLINE void scales_q6_k(struct scales *s, const char *heads, const char *body, i
         __m256 d = eight_f16(heads + 16 * h);
 #pragma GCC unroll 4
         for (size_t i = 0; i < 4; i++) {
-            __m256i four = _mm256_xor_si256(word(body, 48 + i, h), _mm256_set1_epi8((char)0x80));
+            __m256i four = _mm256_xor_si256(word(body, i, h), _mm256_set1_epi8((char)0x80));
             put_four(s->d + 4 * i, h, d, four, 128);
         }
     }

@@ -1,8 +1,9 @@
 /* mm_float_avx512.c - products of F32, F16 and BF16 strips with float32 activations.
  *
  * A line of a strip is one column of sixteen rows in F32, two in the others.  Sums run over KERN_PIECE columns, one
- * chain of additions each.  For one token four pieces are summed side by side, so that a chain need not wait for
- * itself; for many a piece of two strips is made float32 once, in the first-level cache. */
+ * chain of additions each.  For one token pieces follow one another, as memory gives them best; the processor begins
+ * the next while a chain waits for itself.  For many a piece of two strips is made float32 once, in the first-level
+ * cache. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <stdbool.h>
@@ -13,11 +14,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum {
-    TILE = 12,  /* tokens of a register tile */
-    SIDE = 4,   /* pieces side by side */
-    AHEAD = 1024, /* bytes */
-};
+enum { TILE = 12 }; /* tokens of a register tile */
 
 /* A line as `per_line` columns of sixteen rows. */
 typedef void load_fn(__m512 w[2], const char *line);
@@ -53,26 +50,17 @@ INLINE const float *x_at(const struct kern_mm_args *a, int token)
 
 /* ---- few tokens ---------------------------------------------------------------------------------- */
 
-/* np whole pieces side by side, of one token; added to sum in their order. */
-INLINE __m512 add_pieces(__m512 sum, const char *w, const float *x, int np, int per_line, load_fn *load)
+/* One whole piece of one token, added to sum. */
+INLINE __m512 add_piece(__m512 sum, const char *w, const float *x, int per_line, load_fn *load)
 {
-    int piece_bytes = KERN_PIECE / per_line * 64;
-    __m512 s[SIDE], v[2];
+    __m512 s = _mm512_setzero_ps(), v[2];
 #pragma GCC unroll 4
-    for (int i = 0; i < np; i++) s[i] = _mm512_setzero_ps();
+    for (int c = 0; c < KERN_PIECE; c += per_line, w += 64) {
+        load(v, w);
 #pragma GCC unroll 2
-    for (int c = 0; c < KERN_PIECE; c += per_line, w += 64)
-#pragma GCC unroll 4
-        for (int i = 0; i < np; i++) {
-            load(v, w + i * piece_bytes);
-            _mm_prefetch(w + i * piece_bytes + np * piece_bytes, _MM_HINT_T0);
-#pragma GCC unroll 2
-            for (int k = 0; k < per_line; k++)
-                s[i] = _mm512_fmadd_ps(v[k], _mm512_set1_ps(x[i * KERN_PIECE + c + k]), s[i]);
-        }
-#pragma GCC unroll 4
-    for (int i = 0; i < np; i++) sum = _mm512_add_ps(sum, s[i]);
-    return sum;
+        for (int k = 0; k < per_line; k++) s = _mm512_fmadd_ps(v[k], _mm512_set1_ps(x[c + k]), s);
+    }
+    return _mm512_add_ps(sum, s);
 }
 
 /* The last piece, of n columns; the last line may hold one column too many. */
@@ -91,10 +79,8 @@ INLINE __m512 strip_one(const char *w, const float *x, int n_cols, int per_line,
 {
     int c = 0, column_bytes = 64 / per_line;
     __m512 sum = _mm512_setzero_ps();
-    for (; c + SIDE * KERN_PIECE <= n_cols; c += SIDE * KERN_PIECE)
-        sum = add_pieces(sum, w + (size_t)c * (size_t)column_bytes, x + c, SIDE, per_line, load);
     for (; c + KERN_PIECE <= n_cols; c += KERN_PIECE)
-        sum = add_pieces(sum, w + (size_t)c * (size_t)column_bytes, x + c, 1, per_line, load);
+        sum = add_piece(sum, w + (size_t)c * (size_t)column_bytes, x + c, per_line, load);
     if (c < n_cols) sum = add_last(sum, w + (size_t)c * (size_t)column_bytes, x + c, n_cols - c, per_line, load);
     return sum;
 }

@@ -8,7 +8,10 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { MOST_BYTES = 1024 }; /* of a row's words in one chunk: F32 has the most */
+enum {
+    MOST_BYTES = 1024, /* of a row's words in one chunk: F32 has the most */
+    MOST_WORDS = 64,   /* of a block */
+};
 
 INLINE __m128 four_words(const char *p)
 {
@@ -68,7 +71,13 @@ static void put_block(char *heads, char *words, const struct strip_form *f, cons
     if (f->head_bytes == 2) put_heads(heads, at, 2);
     if (f->head_bytes == 1) put_heads(heads, at, 1);
     for (int r = 0; r < STRIP; r++) at[r] = rows[r] + f->body_at;
-    put_words(words, at, n_bytes);
+    if (!f->line_of) {
+        put_words(words, at, n_bytes);
+        return;
+    }
+    _Alignas(64) char in_order[MOST_WORDS * 64];
+    put_words(in_order, at, n_bytes);
+    for (int w = 0; w < f->n_words; w++) memcpy(words + 64 * f->line_of[w], in_order + 64 * w, 64);
 }
 
 void pack_avx2(void *strip, enum dtype dtype, const void *rows, size_t row_bytes, int n_rows, int n_cols)

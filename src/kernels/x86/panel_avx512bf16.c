@@ -19,9 +19,9 @@
 
 enum { LINE = STRIP * 4 };
 
-INLINE __m512i line_of(const char *body, int i)
+INLINE __m512i line_of(const char *body, size_t i)
 {
-    return _mm512_loadu_si512(body + (size_t)i * LINE);
+    return _mm512_loadu_si512(body + i * LINE);
 }
 
 /* n columns are there; zeros behind them, up to a whole step. */
@@ -311,7 +311,7 @@ INLINE void scales_q2_k(struct scales *s, const char *heads, const char *body, i
 
 INLINE void codes_q2_k(__m512 code[4], const char *body, int span, int q)
 {
-    by_table(code, line_of(body, strip_q2_k_two(span, q % 8)), q / 8 * 2, count_from(0, 4));
+    by_table(code, line_of(body, strip_q2_k_two((size_t)span, (size_t)q % 8)), q / 8 * 2, count_from(0, 4));
 }
 
 INLINE void scales_q3_k(struct scales *s, const char *heads, const char *body, int n_blocks)
@@ -330,8 +330,10 @@ INLINE void scales_q3_k(struct scales *s, const char *heads, const char *body, i
 
 INLINE void codes_q3_k(__m512 code[4], const char *body, int span, int q)
 {
-    __m512i low = _mm512_srli_epi32(line_of(body, strip_q3_k_two(span, q % 8)), (unsigned)(q / 8 * 2));
-    __m512i third = _mm512_rolv_epi32(line_of(body, strip_q3_k_third(q % 8)), _mm512_set1_epi32((2 - 4 * span - q / 8) & 31));
+    size_t step = (size_t)q % 8;
+    __m512i low = _mm512_srli_epi32(line_of(body, strip_q3_k_two((size_t)span, step)), (unsigned)(q / 8 * 2));
+    __m512i third = line_of(body, strip_q3_k_third(step));
+    third = _mm512_rolv_epi32(third, _mm512_set1_epi32((2 - 4 * span - q / 8) & 31));
     by_table(code, merge(each_byte(3), low, third), 0, count_from(-4, 8));
 }
 
@@ -361,8 +363,10 @@ INLINE void codes_q4_k(__m512 code[4], const char *body, int span, int q)
 
 INLINE void codes_q5_k(__m512 code[4], const char *body, int span, int q)
 {
-    __m512i low = _mm512_srli_epi32(line_of(body, strip_q5_k_nibbles(span, q % 8)), (unsigned)(q / 8 * 4));
-    __m512i fifth = _mm512_rolv_epi32(line_of(body, strip_q5_k_fifth(q % 8)), _mm512_set1_epi32((4 - 2 * span - q / 8) & 31));
+    size_t step = (size_t)q % 8;
+    __m512i low = _mm512_srli_epi32(line_of(body, strip_q5_k_nibbles((size_t)span, step)), (unsigned)(q / 8 * 4));
+    __m512i fifth = line_of(body, strip_q5_k_fifth(step));
+    fifth = _mm512_rolv_epi32(fifth, _mm512_set1_epi32((4 - 2 * span - q / 8) & 31));
     __m512i five = merge(each_byte(15), low, fifth);
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
@@ -385,8 +389,9 @@ INLINE void codes_q6_k(__m512 code[4], const char *body, int span, int q)
 {
     int part = q / 8;
     enum strip_q6_k which = part % 2 ? STRIP_Q6_K_SECOND : STRIP_Q6_K_FIRST;
-    __m512i low = _mm512_srli_epi32(line_of(body, strip_q6_k_line(span, which, q % 8)), (unsigned)(part / 2 * 4));
-    __m512i high = line_of(body, strip_q6_k_line(span, STRIP_Q6_K_HIGH, q % 8));
+    size_t half = (size_t)span, step = (size_t)q % 8;
+    __m512i low = _mm512_srli_epi32(line_of(body, strip_q6_k_line(half, which, step)), (unsigned)(part / 2 * 4));
+    __m512i high = line_of(body, strip_q6_k_line(half, STRIP_Q6_K_HIGH, step));
     high = _mm512_rolv_epi32(high, _mm512_set1_epi32((4 - 2 * part) & 31));
     by_mantissa(code, merge(each_byte(15), low, high), 6);
 }

@@ -36,7 +36,7 @@ struct format512 {
 
 enum { AHEAD = 768 }; /* bytes; into the second-level cache: a fifth on Intel's, nothing on Zen 4 */
 
-INLINE __m512i line_at(const struct block512 *b, int line)
+INLINE __m512i line_at(const struct block512 *b, size_t line)
 {
     _mm_prefetch(b->body + 64 * line + AHEAD, _MM_HINT_T1);
     return _mm512_loadu_si512(b->body + 64 * line);
@@ -248,8 +248,8 @@ INLINE __m512i one_bit(__m512i v, int from, int to)
 
 INLINE void codes_q5_k(__m512i u[4], const struct block512 *b, int set, int step)
 {
-    __m512i fifth = line_at(b, strip_q5_k_fifth(step));
-    nibbles_from(u, b, strip_q5_k_nibbles(set, step));
+    __m512i fifth = line_at(b, strip_q5_k_fifth((size_t)step));
+    nibbles_from(u, b, strip_q5_k_nibbles((size_t)set, (size_t)step));
     u[0] = _mm512_or_si512(u[0], one_bit(fifth, 2 * set, 4));
     u[1] = _mm512_or_si512(u[1], one_bit(fifth, 2 * set + 1, 4));
 }
@@ -275,9 +275,9 @@ INLINE __m512 scale_q6_k(const struct block512 *b, int group)
 
 INLINE void codes_q6_k(__m512i u[4], const struct block512 *b, int set, int step)
 {
-    __m512i first = line_at(b, strip_q6_k_line(set, STRIP_Q6_K_FIRST, step));
-    __m512i second = line_at(b, strip_q6_k_line(set, STRIP_Q6_K_SECOND, step));
-    __m512i high = line_at(b, strip_q6_k_line(set, STRIP_Q6_K_HIGH, step));
+    __m512i first = line_at(b, strip_q6_k_line((size_t)set, STRIP_Q6_K_FIRST, (size_t)step));
+    __m512i second = line_at(b, strip_q6_k_line((size_t)set, STRIP_Q6_K_SECOND, (size_t)step));
+    __m512i high = line_at(b, strip_q6_k_line((size_t)set, STRIP_Q6_K_HIGH, (size_t)step));
     u[0] = _mm512_or_si512(low_nibbles(first), two_bits(high, 0, 4));
     u[1] = _mm512_or_si512(low_nibbles(second), two_bits(high, 1, 4));
     u[2] = _mm512_or_si512(high_nibbles(first), two_bits(high, 2, 4));
@@ -303,7 +303,7 @@ INLINE __m512 min_q2_k(const struct block512 *b, int group)
 
 INLINE void codes_q2_k(__m512i u[4], const struct block512 *b, int set, int step)
 {
-    __m512i v = line_at(b, strip_q2_k_two(set, step));
+    __m512i v = line_at(b, strip_q2_k_two((size_t)set, (size_t)step));
 #pragma GCC unroll 4
     for (int c = 0; c < 4; c++) u[c] = two_bits(v, c, 0);
 }
@@ -328,7 +328,7 @@ INLINE __m512 scale_q3_k(const struct block512 *b, int group)
 
 INLINE void codes_q3_k(__m512i u[4], const struct block512 *b, int set, int step)
 {
-    __m512i third = line_at(b, strip_q3_k_third(step)), v = line_at(b, strip_q3_k_two(set, step));
+    __m512i third = line_at(b, strip_q3_k_third((size_t)step)), v = line_at(b, strip_q3_k_two((size_t)set, (size_t)step));
 #pragma GCC unroll 4
     for (int c = 0; c < 4; c++) u[c] = _mm512_or_si512(two_bits(v, c, 0), one_bit(third, 4 * set + c, 2));
 }

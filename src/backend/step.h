@@ -86,6 +86,8 @@ struct step_batch {
     const int32_t *ids;
     const int32_t *pos;      /* position in its sequence; its KV slot too */
     const int32_t *seq;      /* row of page_table */
+    const uint8_t *generated; /* 1: a model made it and it stands alone, 0: it came in a text.  What arithmetic a
+                                token gets may depend on this and nothing else about the batch */
     const int32_t *page_table; /* [n_seqs, max_pages] page numbers */
     int max_pages;
     const int32_t *n_kv;     /* [n_seqs] positions that a sequence has, those of this step included */

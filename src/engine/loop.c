@@ -228,7 +228,7 @@ static int fill_batch(struct redline_engine *e, struct redline_err *err)
             bool decode = job->phase == SCHED_DECODE;
             size_t at = job->n_fed + (size_t)k;
             TRY(model_add(e->model, job->seq, decode ? job->next : job->prompt[at],
-                          decode ? MODEL_LOGITS : outcome_wanted(job, at), err));
+                          decode ? MODEL_LOGITS | MODEL_GENERATED : outcome_wanted(job, at), err));
         }
     }
     return 0;

@@ -93,6 +93,7 @@ void model_close(struct model **out)
     mem_free(m->ids);
     mem_free(m->pos);
     mem_free(m->seq);
+    mem_free(m->generated);
     mem_free(m->outputs);
     mem_free(m->states);
     for (size_t i = 0; i < COUNT_OF(m->cs); i++) mem_free(m->cs[i]);
@@ -107,14 +108,16 @@ static int make_batch(struct model *m, struct redline_err *err)
     m->ids = mem_new(n, sizeof *m->ids);
     m->pos = mem_new(n, sizeof *m->pos);
     m->seq = mem_new(n, sizeof *m->seq);
+    m->generated = mem_new(n, sizeof *m->generated);
     m->outputs = mem_new((size_t)m->params.n_outputs, sizeof *m->outputs);
     m->states = mem_new(n, sizeof *m->states);
     for (size_t i = 0; i < COUNT_OF(m->cs); i++) m->cs[i] = mem_new(cs_bytes, 1);
-    if (!m->step.ops || !m->ids || !m->pos || !m->seq || !m->outputs || !m->states || !m->cs[0] || !m->cs[1])
+    if (!m->step.ops || !m->ids || !m->pos || !m->seq || !m->generated || !m->outputs || !m->states || !m->cs[0] || !m->cs[1])
         return err_memory(err, cs_bytes, "a batch");
     m->step.batch = (struct step_batch){.ids = m->ids,
                                         .pos = m->pos,
                                         .seq = m->seq,
+                                        .generated = m->generated,
                                         .page_table = m->kv.table,
                                         .max_pages = m->kv.max_pages,
                                         .n_kv = m->kv.n_tokens,
@@ -185,6 +188,7 @@ int model_add(struct model *m, int seq, int32_t id, unsigned wanted, struct redl
     TRY(kv_append(&m->kv, seq, &m->pos[at], err));
     m->ids[at] = id;
     m->seq[at] = seq;
+    m->generated[at] = (wanted & MODEL_GENERATED) != 0;
     for (int i = 0; i < (m->h.window == WINDOW_NONE ? 1 : 2); i++)
         rope_angles(&m->rope[i], m->pos[at], m->cs[i] + (size_t)at * (size_t)m->h.n_rot);
     if (wanted & MODEL_LOGITS) m->outputs[b->n_outputs++] = at;

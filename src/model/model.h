@@ -47,6 +47,7 @@ struct model {
     size_t memory_bytes;
     struct step step;        /* written for every batch into the same memory */
     int32_t *ids, *pos, *seq, *outputs, *states; /* [n_ubatch], but outputs [n_outputs] */
+    uint8_t *generated;      /* [n_ubatch] */
     float *cs[2];            /* [n_ubatch, n_rot] for each of rope */
 };
 
@@ -70,6 +71,7 @@ void model_close(struct model **m); /* accepts a pointer to NULL */
 
 enum {
     MODEL_LOGITS = 1, /* this token's logits are wanted: a row of buffers.logits */
+    MODEL_GENERATED = 4, /* it was generated, one of few: let it be fast by itself, not together with many */
     MODEL_STATE = 2,  /* its final state is wanted, normed: a row of buffers.states */
 };
 

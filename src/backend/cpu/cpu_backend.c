@@ -80,6 +80,12 @@ static size_t act_bytes(const struct step_limits *l)
     return CEIL_DIV(widest, 256) * sizeof(struct act_q8);
 }
 
+/* ... and as BF16 numbers: whole chunks, and one cache line more, so that rows do not fall on the same lines. */
+static size_t bf16_bytes(const struct step_limits *l)
+{
+    return act_bytes(l) / sizeof(struct act_q8) * STRIP_CHUNK * sizeof(uint16_t) + 64;
+}
+
 /* Lays the scratch memory out from address p (NULL only to measure) and returns its size.  Every block
  * starts on a cache line. */
 static size_t lay_out(struct cpu_scratch *s, char *p, const struct step_limits *l, int n_threads)
@@ -96,6 +102,9 @@ static size_t lay_out(struct cpu_scratch *s, char *p, const struct step_limits *
     } block[] = {
         {&s->norm, n_tokens * MAX(width, (size_t)l->q_rank) * sizeof(float)},
         {&s->q8, MAX(n_rows, l->latent ? n_tokens * n_heads : 0) * act},
+        {&s->bf16, MAX(n_rows, l->latent ? n_tokens * n_heads : 0) * bf16_bytes(l)},
+        {&s->generated, MAX(n_rows, l->latent ? n_tokens * n_heads : 0)},
+        {&s->kept, n_tokens},
         {&s->rows, n_rows * width * sizeof(float)},
         {&s->k, n_tokens * kv_heads * (size_t)l->d_k * sizeof(float)},
         {&s->v, n_tokens * kv_heads * (size_t)l->d_v * sizeof(float)},
@@ -142,6 +151,7 @@ static int cpu_prepare_scratch(struct backend *base, const struct step_limits *l
     b->scratch_bytes = bytes;
     b->limits = *l;
     b->act_bytes = act_bytes(l);
+    b->bf16_bytes = bf16_bytes(l);
     lay_out(&b->scratch, memory, l, b->n_threads);
     return 0;
 }
@@ -171,11 +181,13 @@ static void keep_tokens(const struct cpu_member *m, const struct op_keep *op, st
     size_t width = (size_t)op->width, values_width = (size_t)op->values_width;
     for (int i = 0; i < batch->n_outputs && m->id == 0; i++) {
         size_t from = (size_t)batch->outputs[i], to = (size_t)i;
+        m->b->scratch.kept[to] = batch->generated[from];
         if (from == to) continue;
         memcpy(op->x + to * width, op->x + from * width, width * sizeof *op->x);
         memcpy(op->values + to * values_width, op->values + from * values_width, values_width * sizeof *op->values);
     }
     batch->n_tokens = batch->n_outputs;
+    batch->generated = m->b->scratch.kept;
     batch->outputs = NULL; /* all of them, in order */
 }
 

@@ -25,6 +25,9 @@ enum {
 struct cpu_scratch {
     float *norm;          /* [T, D or q_rank] normed rows */
     struct act_q8 *q8;    /* [T, T * used or T * H, blocks] rows as 8-bit activations */
+    char *bf16;           /* as many rows of BF16 numbers, where some product wants them */
+    uint8_t *generated;   /* as many: what kind of token each belongs to */
+    uint8_t *kept;        /* [n_outputs] the same of tokens that KEEP has left */
     float *rows;          /* [n, D or F] gathered or intermediate rows of head and MoE */
     float *k, *v;         /* [T, K d] before they go to the cache */
     float *q_latent;      /* [T, q_rank] */
@@ -58,6 +61,7 @@ struct cpu_backend {
     bool exact;
     struct step_limits limits;
     size_t act_bytes;     /* from row to row of q8: ceil(widest / 256) blocks */
+    size_t bf16_bytes;    /* from row to row of bf16: an odd number of cache lines */
     struct cpu_scratch scratch;
     void *scratch_memory; /* all of the above */
     size_t scratch_bytes;
@@ -72,32 +76,49 @@ struct cpu_member { /* one thread inside a step */
     int id;
 };
 
-/* Activations in the form that a product wants: float32 rows and, where some weight needs them, the
- * same rows in 8 bits. */
+/* Activations in the forms that products want: float32 rows and, where some weight needs them, the same rows in
+ * 8 bits or as BF16 numbers.  Rows of generated tokens are multiplied one by one, by the kernels of few tokens; all
+ * others by those of many, where there are such: what shares a batch with a row never decides about it. */
+enum cpu_form {
+    FORM_Q8 = 1,      /* of rows of generated tokens */
+    FORM_Q8_TEXT = 2, /* of all others */
+    FORM_BF16 = 4,    /* of all others */
+};
+
 struct cpu_rows {
     const float *f32;
     size_t f32_stride; /* floats */
     const struct act_q8 *q8;
     size_t q8_stride;  /* bytes */
+    const char *bf16;  /* see kern.h, mm_tiles */
+    size_t bf16_stride; /* bytes */
+    const uint8_t *generated; /* by row */
+    size_t generated_stride;
     int n_tokens;
 };
 
 /* cpu_mm.c */
-bool cpu_wants_q8(const struct cpu_backend *b, const struct weight *w);
+/* Forms that products of w read beside float32. */
+unsigned cpu_wants(const struct cpu_backend *b, const struct weight *w);
 /* Writes rows [first, last) of all tokens to y (y_stride floats a token); mat chooses an expert.  The
  * bias is added.  x->n_tokens may be 0. */
 void cpu_mm(const struct cpu_member *m, const struct linear *w, int mat, const struct cpu_rows *x,
             int first, int last, float *y, size_t y_stride);
-/* Rows to prepare: row i is x + (index ? index[i] : i) * stride, n floats. */
+/* Rows to prepare: row i is x + (index ? index[i] : i) * stride, n floats.  It belongs to token token[i]; where
+ * that is NULL, to index[i] or i / per_token. */
 struct cpu_source {
     const float *x;
     const int32_t *index;
     size_t stride;
     int n_rows, n;
+    const int32_t *token;
+    int per_token;
 };
-/* The members together: norm and quantise rows; ends with a barrier. */
+/* The members together: norm rows and bring them into these forms; ends with a barrier. */
 struct cpu_rows cpu_prepare(const struct cpu_member *m, const struct cpu_source *from, const struct norm *norm,
-                            bool q8);
+                            unsigned forms);
+/* Rows from `first` on, n of them, every `step`-th. */
+struct cpu_rows cpu_rows_of(const struct cpu_rows *all, int first, int n, int step);
 /* y = norm of x; y may be x. */
 void cpu_norm_row(const struct kern_ops *kern, const struct norm *norm, float *y, const float *x, size_t n);
 /* The kernel of an activation. */

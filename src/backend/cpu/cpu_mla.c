@@ -9,13 +9,7 @@
 /* The rows of head h among rows [T, H]. */
 static struct cpu_rows rows_of_head(const struct cpu_rows *all, int h, int n_heads)
 {
-    struct cpu_rows rows = *all;
-    rows.f32 += (size_t)h * all->f32_stride;
-    if (rows.q8) rows.q8 = (const struct act_q8 *)(const void *)((const char *)all->q8 + (size_t)h * all->q8_stride);
-    rows.f32_stride *= (size_t)n_heads;
-    rows.q8_stride *= (size_t)n_heads;
-    rows.n_tokens /= n_heads;
-    return rows;
+    return cpu_rows_of(all, h, all->n_tokens / n_heads, n_heads);
 }
 
 /* y = w x for all rows of w, shared out. */
@@ -54,8 +48,8 @@ static void expand(const struct cpu_member *m, const struct op_mla *op)
     struct linear wk = {.w = op->wk_b}, wv = {.w = op->wv_b};
     size_t n_latent = (size_t)op->wkv_a.w.n_rows, k_stride = (size_t)(op->n_heads * kv->d_k);
     size_t v_stride = (size_t)(op->n_heads * kv->d_v), n_rot = (size_t)op->rope.n_rot;
-    struct cpu_source from = {s->kv_latent, NULL, n_latent, m->batch->n_tokens, op->kv_rank};
-    struct cpu_rows x = cpu_prepare(m, &from, NULL, cpu_wants_q8(m->b, &op->wk_b));
+    struct cpu_source from = {s->kv_latent, NULL, n_latent, m->batch->n_tokens, op->kv_rank, .per_token = 1};
+    struct cpu_rows x = cpu_prepare(m, &from, NULL, cpu_wants(m->b, &op->wk_b));
     for (int64_t h; (h = team_next(m->team)) < op->n_heads;) {
         float *k = s->k + (size_t)h * (size_t)kv->d_k, *v = s->v + (size_t)h * (size_t)kv->d_v;
         cpu_mm(m, &wk, (int)h, &x, 0, op->d_nope, k, k_stride);
@@ -89,8 +83,9 @@ static void absorb(const struct cpu_member *m, const struct op_mla *op)
     struct linear wk = {.w = op->wk_b};
     size_t d = (size_t)(op->d_nope + op->rope.n_rot), d_k = (size_t)op->kv.d_k, n_heads = (size_t)op->n_heads;
     const float *q = m->b->scratch.expanded;
-    struct cpu_source from = {q, NULL, d, m->batch->n_tokens * op->n_heads, op->d_nope};
-    struct cpu_rows all = cpu_prepare(m, &from, NULL, cpu_wants_q8(m->b, &op->wk_b));
+    struct cpu_source from = {q, NULL, d, m->batch->n_tokens * op->n_heads, op->d_nope,
+                              .per_token = op->n_heads};
+    struct cpu_rows all = cpu_prepare(m, &from, NULL, cpu_wants(m->b, &op->wk_b));
     for (int64_t h; (h = team_next(m->team)) < op->n_heads;) {
         struct cpu_rows x = rows_of_head(&all, (int)h, op->n_heads);
         float *out = op->q + (size_t)h * d_k;
@@ -121,15 +116,15 @@ void cpu_op_mla(const struct cpu_member *m, const struct op_mla *op)
     const struct linear *first_q = ranked ? &op->wq_a : &op->wq_b;
     float *queries = op->absorbed ? s->expanded : op->q;
     int width = op->wkv_a.w.n_cols;
-    struct cpu_source from = {op->x, NULL, (size_t)width, m->batch->n_tokens, width};
-    struct cpu_rows x = cpu_prepare(m, &from, &op->norm,
-                                    cpu_wants_q8(m->b, &first_q->w) || cpu_wants_q8(m->b, &op->wkv_a.w));
+    struct cpu_source from = {op->x, NULL, (size_t)width, m->batch->n_tokens, width, .per_token = 1};
+    struct cpu_rows x =
+        cpu_prepare(m, &from, &op->norm, cpu_wants(m->b, &first_q->w) | cpu_wants(m->b, &op->wkv_a.w));
     product(m, first_q, &x, ranked ? s->q_latent : queries);
     product(m, &op->wkv_a, &x, s->kv_latent);
     if (ranked) {
         int rank = op->wq_a.w.n_rows;
-        struct cpu_source latent = {s->q_latent, NULL, (size_t)rank, m->batch->n_tokens, rank};
-        struct cpu_rows q = cpu_prepare(m, &latent, &op->q_norm, cpu_wants_q8(m->b, &op->wq_b.w));
+        struct cpu_source latent = {s->q_latent, NULL, (size_t)rank, m->batch->n_tokens, rank, .per_token = 1};
+        struct cpu_rows q = cpu_prepare(m, &latent, &op->q_norm, cpu_wants(m->b, &op->wq_b.w));
         product(m, &op->wq_b, &q, queries);
     }
     finish_latent(m, op);
@@ -146,8 +141,8 @@ void cpu_op_heads(const struct cpu_member *m, const struct op_heads *op)
     const struct weight *w = &op->w;
     struct linear l = {.w = *w};
     size_t n_in = (size_t)w->n_cols, n_out = (size_t)w->n_rows;
-    struct cpu_source from = {op->in, NULL, n_in, m->batch->n_tokens * w->n_mats, w->n_cols};
-    struct cpu_rows all = cpu_prepare(m, &from, NULL, cpu_wants_q8(m->b, w));
+    struct cpu_source from = {op->in, NULL, n_in, m->batch->n_tokens * w->n_mats, w->n_cols, .per_token = w->n_mats};
+    struct cpu_rows all = cpu_prepare(m, &from, NULL, cpu_wants(m->b, w));
     for (int64_t h; (h = team_next(m->team)) < w->n_mats;) {
         struct cpu_rows x = rows_of_head(&all, (int)h, w->n_mats);
         cpu_mm(m, &l, (int)h, &x, 0, w->n_rows, op->out + (size_t)h * n_out, (size_t)w->n_mats * n_out);

@@ -2,15 +2,25 @@
  * type wants once, then ranges of rows are multiplied, in tiles whose sums stay in the second-level cache. */
 #include "cpu_backend.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "base.h"
 
 enum { TILE_ROWS = 8 * STRIP, TILE_TOKENS = 512, MANY_TOKENS = 32 };
 
-bool cpu_wants_q8(const struct cpu_backend *b, const struct weight *w)
+/* The kernel of many tokens for a type, where there is one that beats the others; products of F32 stay in F32. */
+static kern_mm_fn *tile_kernel(const struct cpu_backend *b, enum dtype dtype)
 {
-    return !b->exact && w->n_mats > 0 && dtype_info(w->dtype)->is_quantized;
+    kern_mm_fn *fn = b->kern->mm_tiles[dtype];
+    return b->exact || dtype == DTYPE_F32 || fn == kern_scalar.mm_tiles[dtype] ? NULL : fn;
+}
+
+unsigned cpu_wants(const struct cpu_backend *b, const struct weight *w)
+{
+    if (w->n_mats == 0) return 0;
+    bool q8 = dtype_info(w->dtype)->is_quantized && !b->exact, tiles = tile_kernel(b, w->dtype) != NULL;
+    return (q8 ? FORM_Q8 : 0) | (q8 && !tiles ? FORM_Q8_TEXT : 0) | (tiles ? FORM_BF16 : 0);
 }
 
 int cpu_chunk(const struct cpu_member *m, int n_rows, int grain)
@@ -41,30 +51,70 @@ void cpu_norm_row(const struct kern_ops *kern, const struct norm *norm, float *y
     }
 }
 
-struct cpu_rows cpu_prepare(const struct cpu_member *m, const struct cpu_source *from, const struct norm *norm,
-                            bool q8)
+/* One row in the forms that are wanted. */
+static void bring(const struct cpu_member *m, const float *row, size_t n, int64_t i, unsigned forms)
 {
+    const struct cpu_scratch *s = &m->b->scratch;
+    bool text = !s->generated[i];
+    if (forms & (text ? FORM_Q8_TEXT : FORM_Q8))
+        m->kern->quant_act((struct act_q8 *)((char *)s->q8 + (size_t)i * m->b->act_bytes), row, n);
+    if (forms & FORM_BF16 && text) {
+        char *to = s->bf16 + (size_t)i * m->b->bf16_bytes;
+        m->kern->encode[DTYPE_BF16](to, row, n);
+        memset(to + 2 * n, 0, 2 * (ROUND_UP(n, (size_t)STRIP_CHUNK) - n));
+    }
+}
+
+static int token_of(const struct cpu_source *from, int64_t i)
+{
+    return from->token ? from->token[i] : from->index ? from->index[i] : (int)i / from->per_token;
+}
+
+struct cpu_rows cpu_prepare(const struct cpu_member *m, const struct cpu_source *from, const struct norm *norm,
+                            unsigned forms)
+{
+    static const struct norm none = {.kind = NORM_NONE};
     const struct cpu_scratch *s = &m->b->scratch;
     size_t n = (size_t)from->n;
     bool copied = from->index || (norm && norm->kind != NORM_NONE);
     struct cpu_rows rows = {.f32 = copied ? s->norm : from->x,
                             .f32_stride = copied ? n : from->stride,
-                            .q8 = q8 ? s->q8 : NULL,
+                            .q8 = s->q8,
                             .q8_stride = m->b->act_bytes,
+                            .bf16 = s->bf16,
+                            .bf16_stride = m->b->bf16_bytes,
+                            .generated = s->generated,
+                            .generated_stride = 1,
                             .n_tokens = from->n_rows};
     int64_t first, last;
     team_range(m->team, m->id, from->n_rows, 1, &first, &last);
     for (int64_t i = first; i < last; i++) {
         const float *row = from->x + (size_t)(from->index ? from->index[i] : i) * from->stride;
         if (copied) {
-            static const struct norm none = {.kind = NORM_NONE};
             float *normed = s->norm + (size_t)i * n;
             cpu_norm_row(m->kern, norm ? norm : &none, normed, row, n);
             row = normed;
         }
-        if (q8) m->kern->quant_act((struct act_q8 *)((char *)s->q8 + (size_t)i * rows.q8_stride), row, n);
+        s->generated[i] = m->batch->generated[token_of(from, i)];
+        bring(m, row, n, i, forms);
     }
     team_barrier(m->team, m->id);
+    return rows;
+}
+
+struct cpu_rows cpu_rows_of(const struct cpu_rows *all, int first, int n, int step)
+{
+    struct cpu_rows rows = *all;
+    size_t at = (size_t)first, by = (size_t)step;
+    rows.f32 += at * all->f32_stride;
+    rows.q8 = (const struct act_q8 *)(const void *)((const char *)all->q8 + at * all->q8_stride);
+    rows.bf16 += at * all->bf16_stride;
+    rows.generated += at * all->generated_stride;
+    rows.f32_stride *= by;
+    rows.q8_stride *= by;
+    rows.bf16_stride *= by;
+    rows.generated_stride *= by;
+    rows.n_tokens = n;
     return rows;
 }
 
@@ -74,30 +124,45 @@ static void add_bias(float *y, size_t y_stride, const float *bias, int n_rows, i
     for (int t = 0; t < n_tokens; t++) kern->add(y + (size_t)t * y_stride, bias, (size_t)n_rows);
 }
 
-/* Products with float32 activations of rows as they lie in the file. */
-static void mm_exact(const struct cpu_member *m, const struct weight *w, size_t offset, struct kern_mm_args a)
+/* How a run of rows is multiplied. */
+struct way {
+    kern_mm_fn *mm;
+    const void *x;
+    size_t x_stride;
+    int most_tokens; /* of a call */
+};
+
+static struct way way_of(const struct cpu_member *m, const struct weight *w, const struct cpu_rows *x, bool generated)
 {
-    a.w = (const char *)w->data + offset;
-    a.w_stride = w->row_bytes;
-    kern_mm_exact(m->kern, w->dtype, &a);
+    kern_mm_fn *tiles = generated ? NULL : tile_kernel(m->b, w->dtype);
+    if (tiles) return (struct way){tiles, x->bf16, x->bf16_stride, INT_MAX}; /* walks over any number itself */
+    if (dtype_info(w->dtype)->is_quantized)
+        return (struct way){m->kern->mm[w->dtype], x->q8, x->q8_stride, TILE_TOKENS};
+    return (struct way){m->kern->mm[w->dtype], x->f32, x->f32_stride * sizeof(float), TILE_TOKENS};
 }
 
-/* All tokens against strips, some tokens at a time. */
-static void mm_strips(const struct cpu_member *m, const struct weight *w, const char *strips, struct kern_mm_args a)
+/* All tokens against strips, each run of a kind in its way. */
+static void mm_strips(const struct cpu_member *m, const struct weight *w, const char *strips, const struct cpu_rows *x,
+                      struct kern_mm_args a)
 {
-    int n_tokens = a.n_tokens;
+    float *y = a.y;
     a.w = strips;
     a.w_stride = strip_bytes(strip_form(w->dtype), w->n_cols);
-    for (int t = 0; t < n_tokens; t += TILE_TOKENS) {
-        a.n_tokens = MIN(TILE_TOKENS, n_tokens - t);
-        m->kern->mm[w->dtype](&a);
-        a.x = (const char *)a.x + TILE_TOKENS * a.x_stride;
-        a.y += TILE_TOKENS * a.y_stride;
+    for (int t = 0; t < x->n_tokens; t += a.n_tokens) {
+        bool generated = x->generated[(size_t)t * x->generated_stride];
+        struct way way = way_of(m, w, x, generated);
+        for (a.n_tokens = 1; t + a.n_tokens < x->n_tokens && a.n_tokens < way.most_tokens; a.n_tokens++)
+            if (x->generated[(size_t)(t + a.n_tokens) * x->generated_stride] != generated) break;
+        a.x = (const char *)way.x + (size_t)t * way.x_stride;
+        a.x_stride = way.x_stride;
+        a.y = y + (size_t)t * a.y_stride;
+        way.mm(&a);
     }
 }
 
 /* The same, where there are no strips yet: some at a time are packed for the moment. */
-static void mm_rows(const struct cpu_member *m, const struct weight *w, size_t offset, struct kern_mm_args a)
+static void mm_rows(const struct cpu_member *m, const struct weight *w, size_t offset, const struct cpu_rows *x,
+                    struct kern_mm_args a)
 {
     const struct cpu_scratch *s = &m->b->scratch;
     char *strip = s->strip + (size_t)m->id * s->strip_bytes;
@@ -105,33 +170,40 @@ static void mm_rows(const struct cpu_member *m, const struct weight *w, size_t o
     for (int r = 0; r < n_rows; r += PASSING * STRIP, a.y += PASSING * STRIP) {
         a.n_rows = MIN(PASSING * STRIP, n_rows - r);
         store_pack_rows(strip, w, offset + (size_t)r * w->row_bytes, a.n_rows, m->kern);
-        mm_strips(m, w, strip, a);
+        mm_strips(m, w, strip, x, a);
     }
+}
+
+/* Products with float32 activations of rows as they lie in the file. */
+static void mm_exact(const struct cpu_member *m, const struct weight *w, size_t offset, const struct cpu_rows *x,
+                     struct kern_mm_args a)
+{
+    a.w = (const char *)w->data + offset;
+    a.w_stride = w->row_bytes;
+    a.x = x->f32;
+    a.x_stride = x->f32_stride * sizeof(float);
+    a.n_tokens = x->n_tokens;
+    kern_mm_exact(m->kern, w->dtype, &a);
 }
 
 void cpu_mm(const struct cpu_member *m, const struct linear *l, int mat, const struct cpu_rows *x,
             int first, int last, float *y, size_t y_stride)
 {
     const struct weight *w = &l->w;
-    bool q8 = cpu_wants_q8(m->b, w), exact = m->b->exact && dtype_info(w->dtype)->is_quantized;
+    bool exact = m->b->exact && dtype_info(w->dtype)->is_quantized;
     bool shown = m->b->watch && first == 0 && last > 0; /* by the one member that does the first row */
     if (shown) m->b->watch->rows(m->b->watch->user, w, mat, x->f32, x->f32_stride, x->n_tokens);
     for (int r = first; r < last && x->n_tokens > 0; r += TILE_ROWS) {
         size_t offset = (size_t)mat * w->mat_bytes + (size_t)r * w->row_bytes;
-        struct kern_mm_args a = {.y = y + r,
-                                 .y_stride = y_stride,
-                                 .x = q8 ? (const void *)x->q8 : x->f32,
-                                 .x_stride = q8 ? x->q8_stride : x->f32_stride * sizeof(float),
-                                 .n_rows = MIN(TILE_ROWS, last - r),
-                                 .n_cols = w->n_cols,
-                                 .n_tokens = x->n_tokens};
+        struct kern_mm_args a = {
+            .y = y + r, .y_stride = y_stride, .n_rows = MIN(TILE_ROWS, last - r), .n_cols = w->n_cols};
         const char *strips = exact ? NULL : store_strips(w, offset, a.n_rows, m->kern);
         if (exact)
-            mm_exact(m, w, offset, a);
+            mm_exact(m, w, offset, x, a);
         else if (strips)
-            mm_strips(m, w, strips, a);
+            mm_strips(m, w, strips, x, a);
         else
-            mm_rows(m, w, offset, a);
+            mm_rows(m, w, offset, x, a);
     }
     if (l->bias && last > first)
         add_bias(y + first, y_stride, l->bias + (size_t)mat * (size_t)w->n_rows + first, last - first,

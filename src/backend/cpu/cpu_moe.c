@@ -142,12 +142,8 @@ static void route(const struct cpu_member *m, const struct op_moe *op, const str
 /* The rows of one expert among rows in expert order. */
 static struct cpu_rows expert_rows(const struct cpu_rows *all, const struct cpu_scratch *s, int expert)
 {
-    struct cpu_rows rows = *all;
-    size_t first = (size_t)s->expert_first[expert];
-    rows.f32 += first * all->f32_stride;
-    if (rows.q8) rows.q8 = (const struct act_q8 *)((const char *)all->q8 + first * all->q8_stride);
-    rows.n_tokens = s->expert_first[expert + 1] - s->expert_first[expert];
-    return rows;
+    int first = s->expert_first[expert];
+    return cpu_rows_of(all, first, s->expert_first[expert + 1] - first, 1);
 }
 
 static void experts_up(const struct cpu_member *m, const struct op_moe *op, const struct cpu_rows *x)
@@ -207,18 +203,19 @@ void cpu_op_moe(const struct cpu_member *m, const struct op_moe *op)
 {
     const struct cpu_scratch *s = &m->b->scratch;
     int n_tokens = m->batch->n_tokens, width = op->router.w.n_cols, n_used = op->n_used, hidden = op->up.w.n_rows;
-    bool q8 = cpu_wants_q8(m->b, &op->gate.w) || cpu_wants_q8(m->b, &op->up.w);
-    struct cpu_source from = {op->x, NULL, (size_t)width, n_tokens, width};
-    struct cpu_rows x = cpu_prepare(m, &from, &op->norm, cpu_wants_q8(m->b, &op->router.w));
+    int n_rows = n_tokens * n_used; /* of which an expert gets any number */
+    unsigned forms = cpu_wants(m->b, &op->gate.w) | cpu_wants(m->b, &op->up.w);
+    struct cpu_source from = {op->x, NULL, (size_t)width, n_tokens, width, .per_token = 1};
+    struct cpu_rows x = cpu_prepare(m, &from, &op->norm, cpu_wants(m->b, &op->router.w));
     route(m, op, &x);
-    gather(m, op, &x, n_tokens * n_used);
+    gather(m, op, &x, n_rows);
 
-    struct cpu_source gathered = {s->rows, NULL, (size_t)width, n_tokens * n_used, width};
-    struct cpu_rows in = cpu_prepare(m, &gathered, NULL, q8);
+    struct cpu_source gathered = {s->rows, NULL, (size_t)width, n_rows, width, .token = s->token_of};
+    struct cpu_rows in = cpu_prepare(m, &gathered, NULL, forms);
     experts_up(m, op, &in);
 
-    struct cpu_source middle = {s->hidden, NULL, (size_t)hidden, n_tokens * n_used, hidden};
-    struct cpu_rows out = cpu_prepare(m, &middle, NULL, cpu_wants_q8(m->b, &op->down.w));
+    struct cpu_source middle = {s->hidden, NULL, (size_t)hidden, n_rows, hidden, .token = s->token_of};
+    struct cpu_rows out = cpu_prepare(m, &middle, NULL, cpu_wants(m->b, &op->down.w));
     experts_down(m, op, &out);
 
     int64_t first, last;

@@ -77,8 +77,8 @@ static void add_normed(const struct cpu_member *m, const struct op_project *op, 
 void cpu_op_project(const struct cpu_member *m, const struct op_project *op)
 {
     const struct weight *w = &op->w.w;
-    struct cpu_source from = {op->in, NULL, (size_t)w->n_cols, m->batch->n_tokens, w->n_cols};
-    struct cpu_rows in = cpu_prepare(m, &from, NULL, cpu_wants_q8(m->b, w));
+    struct cpu_source from = {op->in, NULL, (size_t)w->n_cols, m->batch->n_tokens, w->n_cols, .per_token = 1};
+    struct cpu_rows in = cpu_prepare(m, &from, NULL, cpu_wants(m->b, w));
     float *out = m->b->scratch.rows; /* [T, D]; each item reads and writes its own columns alone */
     size_t stride = (size_t)w->n_rows;
     bool normed = op->post.kind != NORM_NONE || op->after.kind != NORM_NONE;
@@ -107,9 +107,10 @@ static void weigh_rows(const struct cpu_member *m, const float *share, const str
 void cpu_op_glu(const struct cpu_member *m, const struct op_glu *op)
 {
     const struct weight *w = &op->up.w;
-    bool gated = op->gate.w.n_mats > 0, q8 = cpu_wants_q8(m->b, w) || cpu_wants_q8(m->b, &op->gate.w);
-    struct cpu_source from = {op->x, NULL, (size_t)w->n_cols, m->batch->n_tokens, w->n_cols};
-    struct cpu_rows x = cpu_prepare(m, &from, &op->norm, q8);
+    bool gated = op->gate.w.n_mats > 0;
+    unsigned forms = cpu_wants(m->b, w) | cpu_wants(m->b, &op->gate.w);
+    struct cpu_source from = {op->x, NULL, (size_t)w->n_cols, m->batch->n_tokens, w->n_cols, .per_token = 1};
+    struct cpu_rows x = cpu_prepare(m, &from, &op->norm, forms);
     if (op->share) weigh_rows(m, op->share, &x, w->n_cols);
     float *up = gated ? m->b->scratch.up : op->out;
     size_t stride = (size_t)w->n_rows;
@@ -131,8 +132,8 @@ void cpu_op_glu(const struct cpu_member *m, const struct op_glu *op)
 void cpu_op_head(const struct cpu_member *m, const struct op_head *op)
 {
     const struct weight *w = &op->w.w;
-    struct cpu_source from = {op->x, m->batch->outputs, (size_t)w->n_cols, m->batch->n_outputs, w->n_cols};
-    struct cpu_rows x = cpu_prepare(m, &from, &op->norm, cpu_wants_q8(m->b, w));
+    struct cpu_source from = {op->x, m->batch->outputs, (size_t)w->n_cols, m->batch->n_outputs, w->n_cols, .per_token = 1};
+    struct cpu_rows x = cpu_prepare(m, &from, &op->norm, cpu_wants(m->b, w));
     size_t stride = (size_t)w->n_rows;
     int chunk = cpu_chunk(m, w->n_rows, 2 * STRIP);
     for (int64_t next; (next = team_next(m->team)) * chunk < w->n_rows;) {
@@ -159,8 +160,9 @@ void cpu_op_states(const struct cpu_member *m, const struct op_states *op)
 void cpu_op_dense(const struct cpu_member *m, const struct op_dense *op)
 {
     const struct weight *w = &op->w.w;
-    struct cpu_source from = {op->in, NULL, (size_t)w->n_cols, m->batch->n_states, w->n_cols};
-    struct cpu_rows in = cpu_prepare(m, &from, NULL, cpu_wants_q8(m->b, w));
+    struct cpu_source from = {
+        op->in, NULL, (size_t)w->n_cols, m->batch->n_states, w->n_cols, .token = m->batch->states};
+    struct cpu_rows in = cpu_prepare(m, &from, NULL, cpu_wants(m->b, w));
     int chunk = cpu_chunk(m, w->n_rows, 2 * STRIP);
     for (int64_t next; (next = team_next(m->team)) * chunk < w->n_rows;) {
         int first = (int)next * chunk;

@@ -119,11 +119,11 @@ void cpu_op_qkv(const struct cpu_member *m, const struct op_qkv *op)
         {&op->wv, s->v, kv->d_v, false, true, &none, kv->v, kv->v_page_bytes, kv->v_row_bytes, kv->type_v, 0, 0},
     };
     bool late = op->norm_scope == HEAD_NORM_WHOLE && op->q_norm.kind != NORM_NONE;
-    bool q8 = cpu_wants_q8(m->b, &op->wq.w) || cpu_wants_q8(m->b, &op->wk.w) ||
-              cpu_wants_q8(m->b, &op->wv.w);
     int width = op->wq.w.n_cols, n_items = 0;
-    struct cpu_source from = {op->x, NULL, (size_t)width, m->batch->n_tokens, width};
-    struct cpu_rows x = cpu_prepare(m, &from, &op->norm, q8);
+    unsigned forms = cpu_wants(m->b, &op->wq.w) | cpu_wants(m->b, &op->wk.w) |
+                     cpu_wants(m->b, &op->wv.w);
+    struct cpu_source from = {op->x, NULL, (size_t)width, m->batch->n_tokens, width, .per_token = 1};
+    struct cpu_rows x = cpu_prepare(m, &from, &op->norm, forms);
 
     for (int i = 0; i < 3; i++) {
         part[i].chunk = cpu_chunk(m, part[i].w->w.n_rows, part[i].d);

@@ -34,9 +34,11 @@ check "a short text" 2 "two chunks of 512 are needed" "$redline" score "$demo" -
 check "an empty text" 2 "the text has 0 tokens" "$redline" score "$demo" -f -
 check "a short text, short chunks" 0 "2 chunks of 8 tokens, 6 scored" "$redline" score "$demo" -f short -c 8 --chunks 2
 
-# llama-perplexity on the same files says 91.2514 +/- 6.28872
+# llama-perplexity on the same files says 91.2514 +/- 6.28872; it multiplies F16 weights in float32
 holds "the held-out text" 'near(s["perplexity"], 91.2514, 5e-4) and near(s["perplexity_error"], 6.28872, 5e-3) and
-    s["n_chunks"] == 48 and s["n_scored"] == 48 * 255 and r is None' "$demo" -f "$heldout"
+    s["n_chunks"] == 48 and s["n_scored"] == 48 * 255 and r is None' "$demo" -f "$heldout" --exact --save exact
+# what rounding to BF16 may cost, where the processor has products of it
+holds "BF16 against float32" 'r["kl_mean"] <= 2e-4' "$demo" -f "$heldout" --reference exact
 # and of a model that wants BOS, in chunks of 128 and of 101 tokens
 stories=${REDLINE_TEST_DATA:-none}/stories260K/stories260K.gguf
 if [ -f "$stories" ]; then

@@ -269,14 +269,14 @@ static void test_trim_forgets(void **state)
 }
 
 /* Every element type: the fast path stays near float32 activations, and those are what the decoded
- * weights give. */
+ * weights give.  F16 and BF16 are rounded to BF16 where the processor has products of it, F32 never. */
 static void test_every_type(void **state)
 {
     static const struct {
         enum dtype type;
-        double bound; /* of 8-bit activations; 0: the fast path is the exact one */
+        double bound; /* of 8-bit activations, of BF16 numbers; 0: the fast path is the exact one */
     } types[] = {
-        {DTYPE_F32, 0},     {DTYPE_F16, 0},     {DTYPE_BF16, 0},    {DTYPE_Q4_0, 2e-3},   {DTYPE_Q4_1, 2e-3},
+        {DTYPE_F32, 0},     {DTYPE_F16, 1e-4},  {DTYPE_BF16, 1e-4}, {DTYPE_Q4_0, 2e-3},   {DTYPE_Q4_1, 2e-3},
         {DTYPE_Q5_0, 2e-3}, {DTYPE_Q5_1, 2e-3}, {DTYPE_Q8_0, 2e-3}, {DTYPE_Q2_K, 2e-3},   {DTYPE_Q3_K, 2e-3},
         {DTYPE_Q4_K, 2e-3}, {DTYPE_Q5_K, 2e-3}, {DTYPE_Q6_K, 2e-3}, {DTYPE_IQ4_NL, 2e-3}, {DTYPE_IQ4_XS, 2e-3},
         {DTYPE_MXFP4, 2e-3},
@@ -291,7 +291,7 @@ static void test_every_type(void **state)
         float *fast = logits_of(SCRATCH("tiny.gguf"), 2, false, ids, 24, 24, DTYPE_F32);
         float *exact = logits_of(SCRATCH("tiny.gguf"), 2, true, ids, 24, 24, DTYPE_F32);
         double error = nmse(fast, exact, 24 * (size_t)m.n_vocab);
-        print_message("%-6s 8-bit activations against float32: %.2g\n", dtype_name(m.type), error);
+        print_message("%-6s against float32 activations: %.2g\n", dtype_name(m.type), error);
         assert_true(error <= types[i].bound);
         mem_free(fast);
         mem_free(exact);

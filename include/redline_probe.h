@@ -110,7 +110,8 @@ void redline_engine_settle(struct redline_engine *engine);
 struct redline_kernel_facts { /* of one type of weights */
     const char *type;      /* "Q4_K" */
     const char *kernel;    /* table that serves it: "avx512" */
-    const char *arithmetic; /* of its products: "int8", or "f32" */
+    const char *arithmetic; /* of its products with generated tokens: "int8", or "f32" */
+    const char *text_kernel, *text_arithmetic; /* with texts: the same, or "amx" and "bf16" */
     uint64_t bytes;        /* of all used tensors of the type */
 };
 

@@ -29,6 +29,10 @@ struct backend_params {
     const struct backend_watch *watch; /* NULL: nobody watches */
 };
 
+struct backend_kernel {
+    const char *isa, *arithmetic; /* "int8", "bf16", "f32" */
+};
+
 struct backend_ops {
     const char *name; /* "cpu" */
 
@@ -58,8 +62,9 @@ struct backend_ops {
     /* How many threads the last step used. */
     int (*n_used)(const struct backend *b);
 
-    /* Which kernel table serves a weight type: "avx512". */
-    const char *(*kernel)(struct backend *b, enum dtype dtype);
+    /* The instruction set and the arithmetic of products with a weight type: "avx512" and "int8"; for tokens that
+     * are generated, or for texts. */
+    struct backend_kernel (*kernel)(const struct backend *b, enum dtype dtype, bool text);
 };
 
 extern const struct backend_ops backend_cpu;

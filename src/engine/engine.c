@@ -99,7 +99,6 @@ int redline_engine_open(struct redline_engine **out, const struct redline_model 
     *out = NULL;
     if (!e) return err_memory(err, sizeof *e, "an engine");
     e->source = model;
-    e->exact = params->exact;
     e->listener = params->listener;
     e->user = params->user;
     pthread_mutex_init(&e->lock, NULL);
@@ -171,10 +170,13 @@ bool redline_kernel_at(const struct redline_engine *e, size_t i, struct redline_
     struct type_bytes types[DTYPE_COUNT];
     count_types(e->source, types);
     if (i >= DTYPE_COUNT || types[i].bytes == 0) return false;
-    bool integers = dtype_info(types[i].type)->is_quantized && !e->exact;
+    struct backend_kernel own = e->backend->ops->kernel(e->backend, types[i].type, false);
+    struct backend_kernel text = e->backend->ops->kernel(e->backend, types[i].type, true);
     *out = (struct redline_kernel_facts){.type = dtype_name(types[i].type),
-                                         .kernel = e->backend->ops->kernel(e->backend, types[i].type),
-                                         .arithmetic = integers ? "int8" : "f32",
+                                         .kernel = own.isa,
+                                         .arithmetic = own.arithmetic,
+                                         .text_kernel = text.isa,
+                                         .text_arithmetic = text.arithmetic,
                                          .bytes = types[i].bytes};
     return true;
 }

@@ -32,7 +32,6 @@ struct redline_engine {
     struct backend *backend;
     struct model *model;
     uint64_t load_ns;
-    bool exact;
     _Atomic int most_pages, most_seqs;  /* KV pages and sequences in use at their most */
     struct cpu_facts cpu;
     char features[64];

@@ -239,10 +239,16 @@ static int cpu_n_used(const struct backend *base)
     return atomic_load_explicit(&((const struct cpu_backend *)base)->n_used, memory_order_relaxed);
 }
 
-static const char *cpu_kernel(struct backend *base, enum dtype dtype)
+static struct backend_kernel cpu_kernel(const struct backend *base, enum dtype dtype, bool text)
 {
-    struct cpu_backend *b = (struct cpu_backend *)base;
-    return kern_origin((const void *)b->kern->mm[dtype]);
+    const struct cpu_backend *b = (const struct cpu_backend *)base;
+    kern_mm_fn *tiles = text ? cpu_tile_kernel(b, dtype) : NULL;
+    if (tiles) {
+        const char *isa = kern_origin((const void *)tiles);
+        return (struct backend_kernel){strcmp(isa, "avx512bf16") == 0 ? "avx512" : isa, "bf16"};
+    }
+    bool integers = dtype_info(dtype)->is_quantized && !b->exact;
+    return (struct backend_kernel){kern_origin((const void *)b->kern->mm[dtype]), integers ? "int8" : "f32"};
 }
 
 const struct backend_ops backend_cpu = {

@@ -98,6 +98,9 @@ struct cpu_rows {
 };
 
 /* cpu_mm.c */
+/* The kernel of texts for a type, where the processor has one beside that of single tokens; products of F32 stay in
+ * F32, and none is exact. */
+kern_mm_fn *cpu_tile_kernel(const struct cpu_backend *b, enum dtype dtype);
 /* Forms that products of w read beside float32. */
 unsigned cpu_wants(const struct cpu_backend *b, const struct weight *w);
 /* Writes rows [first, last) of all tokens to y (y_stride floats a token); mat chooses an expert.  The

@@ -9,8 +9,7 @@
 
 enum { TILE_ROWS = 8 * STRIP, TILE_TOKENS = 512, MANY_TOKENS = 32 };
 
-/* The kernel of many tokens for a type, where there is one that beats the others; products of F32 stay in F32. */
-static kern_mm_fn *tile_kernel(const struct cpu_backend *b, enum dtype dtype)
+kern_mm_fn *cpu_tile_kernel(const struct cpu_backend *b, enum dtype dtype)
 {
     kern_mm_fn *fn = b->kern->mm_tiles[dtype];
     return b->exact || dtype == DTYPE_F32 || fn == kern_scalar.mm_tiles[dtype] ? NULL : fn;
@@ -19,7 +18,7 @@ static kern_mm_fn *tile_kernel(const struct cpu_backend *b, enum dtype dtype)
 unsigned cpu_wants(const struct cpu_backend *b, const struct weight *w)
 {
     if (w->n_mats == 0) return 0;
-    bool q8 = dtype_info(w->dtype)->is_quantized && !b->exact, tiles = tile_kernel(b, w->dtype) != NULL;
+    bool q8 = dtype_info(w->dtype)->is_quantized && !b->exact, tiles = cpu_tile_kernel(b, w->dtype) != NULL;
     return (q8 ? FORM_Q8 : 0) | (q8 && !tiles ? FORM_Q8_TEXT : 0) | (tiles ? FORM_BF16 : 0);
 }
 
@@ -134,7 +133,7 @@ struct way {
 
 static struct way way_of(const struct cpu_member *m, const struct weight *w, const struct cpu_rows *x, bool generated)
 {
-    kern_mm_fn *tiles = generated ? NULL : tile_kernel(m->b, w->dtype);
+    kern_mm_fn *tiles = generated ? NULL : cpu_tile_kernel(m->b, w->dtype);
     if (tiles) return (struct way){tiles, x->bf16, x->bf16_stride, INT_MAX}; /* walks over any number itself */
     if (dtype_info(w->dtype)->is_quantized)
         return (struct way){m->kern->mm[w->dtype], x->q8, x->q8_stride, TILE_TOKENS};

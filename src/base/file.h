@@ -12,6 +12,7 @@
 struct file_map {
     const void *data; /* read-only; NULL for an empty file */
     size_t bytes;
+    bool cache_known; /* whether the system tells this process what of it the page cache holds */
 };
 
 /* Maps a regular file for reading.  REDLINE_IO names the path and the reason (missing, a folder, not

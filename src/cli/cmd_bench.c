@@ -65,7 +65,9 @@ static struct bench_limits find_limits(const struct redline_limits *l, const str
     const struct redline_kernel_facts *k = &r->kernels[0];
     int n_threads = r->engine.plan.n_threads;
     double bandwidth = redline_limits_bandwidth(l, n_threads);
-    double compute = redline_limits_peak(l, k->text_kernel, k->text_arithmetic, n_threads);
+    bool text = r->asked.n_prompt > 0;
+    double compute = redline_limits_peak(l, text ? k->text_kernel : k->kernel,
+                                         text ? k->text_arithmetic : k->arithmetic, n_threads);
     return (struct bench_limits){bandwidth > 0 ? bandwidth : NAN, compute > 0 ? compute : NAN};
 }
 

@@ -36,7 +36,7 @@ static void read_ahead(const struct redline_engine *e, uint64_t start)
     struct loading l = {.engine = e, .start_ns = start};
     for (uint32_t i = 0; i < g->n_files; i++) l.total += g->files[i].bytes;
     for (uint32_t i = 0; i < g->n_files; i++) {
-        struct file_map map = {g->files[i].data, (size_t)g->files[i].bytes};
+        struct file_map map = {g->files[i].data, (size_t)g->files[i].bytes, g->files[i].cache_known};
         file_map_prefetch(&map, report_progress, &l);
         l.before += g->files[i].bytes;
     }

@@ -22,7 +22,7 @@ static int new_around(struct gguf **out, const void *bytes, size_t n, const char
         mem_free(g);
         return err_memory(err, total, "the facts of a GGUF file");
     }
-    *file = (struct gguf_file){bytes, n};
+    *file = (struct gguf_file){.data = bytes, .bytes = n};
     index->is_mapped = is_mapped;
     gguf_show_path(&index->name, name);
     *g = (struct gguf){.index = index, .files = file, .n_files = 1};
@@ -41,6 +41,7 @@ int gguf_open_one(struct gguf **out, const char *path, struct redline_err *err)
         file_unmap(&map);
         return status;
     }
+    g->files[0].cache_known = map.cache_known;
     status = gguf_parse(g, err);
     if (status) gguf_close(&g);
     *out = g;
@@ -75,7 +76,7 @@ void gguf_close(struct gguf **file)
     if (!g) return;
     struct gguf_index *index = g->index;
     for (uint32_t i = 0; i < g->n_files && index->is_mapped; i++) {
-        struct file_map map = {g->files[i].data, g->files[i].bytes};
+        struct file_map map = {.data = g->files[i].data, .bytes = g->files[i].bytes};
         file_unmap(&map);
     }
     for (uint64_t i = 0; i < g->n_values; i++) mem_free((void *)(uintptr_t)g->values[i].strings);

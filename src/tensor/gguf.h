@@ -52,6 +52,7 @@ struct gguf_tensor {
 struct gguf_file { /* one mapped file */
     const void *data;
     uint64_t bytes;
+    bool cache_known; /* see struct file_map */
 };
 
 struct gguf {

@@ -72,18 +72,20 @@ static int cpu_place(struct backend *base, struct weight *w, bool whole, struct 
     return b->watch ? b->watch->weight(b->watch->user, name, w, err) : 0;
 }
 
-/* Bytes of the widest row as 8-bit activations. */
-static size_t act_bytes(const struct step_limits *l)
+/* The columns of the widest weight. */
+static size_t widest(const struct step_limits *l)
 {
     size_t heads = (size_t)l->n_heads * (size_t)MAX(MAX(l->d_k, l->d_v), l->d_expanded);
-    size_t widest = MAX(MAX(heads, (size_t)l->width), MAX((size_t)l->ffn_width, (size_t)MAX(l->q_rank, l->latent)));
-    return CEIL_DIV(widest, 256) * sizeof(struct act_q8);
+    return MAX(MAX(heads, (size_t)l->width), MAX((size_t)l->ffn_width, (size_t)MAX(l->q_rank, l->latent)));
 }
 
-/* ... and as BF16 numbers: whole chunks, and one cache line more, so that rows do not fall on the same lines. */
-static size_t bf16_bytes(const struct step_limits *l)
+/* The most bytes that prepared rows take: one for each token, for each expert of a token, for each head. */
+static size_t most_bytes(const struct step_limits *l, size_t n_tokens, size_t (*row_bytes)(size_t))
 {
-    return act_bytes(l) / sizeof(struct act_q8) * STRIP_CHUNK * sizeof(uint16_t) + 64;
+    size_t used = (size_t)l->n_experts_used, expert = (size_t)MAX(l->width, l->ffn_width);
+    size_t head = (size_t)MAX(l->d_expanded, l->latent), n_heads = l->latent ? (size_t)l->n_heads : 0;
+    size_t all = n_tokens * row_bytes(widest(l)), experts = n_tokens * used * row_bytes(expert);
+    return MAX(MAX(all, experts), n_tokens * n_heads * row_bytes(head));
 }
 
 /* Lays the scratch memory out from address p (NULL only to measure) and returns its size.  Every block
@@ -92,17 +94,17 @@ static size_t lay_out(struct cpu_scratch *s, char *p, const struct step_limits *
 {
     size_t n_tokens = (size_t)MAX(l->n_tokens, l->n_outputs), n_heads = (size_t)l->n_heads;
     size_t used = (size_t)l->n_experts_used, n_rows = n_tokens * MAX(1, used), width = (size_t)l->width;
-    size_t kv_heads = (size_t)l->n_kv_heads, act = act_bytes(l);
+    size_t kv_heads = (size_t)l->n_kv_heads;
 
     s->attn_floats = cpu_attn_member_floats(l);
-    s->strip_bytes = PASSING * STRIP * sizeof(float) * 256 * (act / sizeof(struct act_q8));
+    s->strip_bytes = PASSING * strip_bytes(strip_form(DTYPE_F32), (int)widest(l));
     struct {
         void *field; /* a pointer of s */
         size_t bytes;
     } block[] = {
         {&s->norm, n_tokens * MAX(width, (size_t)l->q_rank) * sizeof(float)},
-        {&s->q8, MAX(n_rows, l->latent ? n_tokens * n_heads : 0) * act},
-        {&s->bf16, MAX(n_rows, l->latent ? n_tokens * n_heads : 0) * bf16_bytes(l)},
+        {&s->q8, most_bytes(l, n_tokens, cpu_q8_bytes)},
+        {&s->bf16, most_bytes(l, n_tokens, cpu_bf16_bytes)},
         {&s->generated, MAX(n_rows, l->latent ? n_tokens * n_heads : 0)},
         {&s->kept, n_tokens},
         {&s->rows, n_rows * width * sizeof(float)},
@@ -150,8 +152,6 @@ static int cpu_prepare_scratch(struct backend *base, const struct step_limits *l
     b->scratch_memory = memory;
     b->scratch_bytes = bytes;
     b->limits = *l;
-    b->act_bytes = act_bytes(l);
-    b->bf16_bytes = bf16_bytes(l);
     lay_out(&b->scratch, memory, l, b->n_threads);
     return 0;
 }
@@ -175,7 +175,7 @@ static void run_op(const struct cpu_member *m, const struct op *op)
     }
 }
 
-/* Rows move down one after the other: few are kept, or the operation would not be there. */
+/* Rows move down one after the other, so one member does it; mostly there are few. */
 static void keep_tokens(const struct cpu_member *m, const struct op_keep *op, struct step_batch *batch)
 {
     size_t width = (size_t)op->width, values_width = (size_t)op->values_width;
@@ -224,7 +224,8 @@ static int cpu_run(struct backend *base, const struct step *step, struct redline
     atomic_store_explicit(&b->n_used, n, memory_order_relaxed);
     uint64_t start = clock_ns(), slept = team_slept_ns(b->team);
     team_run(b->team, run_member, b);
-    pace_learn(&b->pace, step->batch.n_tokens, clock_ns() - start, team_slept_ns(b->team) - slept);
+    if (!store_packed_some(&b->store)) /* that is no measure of the next step */
+        pace_learn(&b->pace, step->batch.n_tokens, clock_ns() - start, team_slept_ns(b->team) - slept);
     return 0;
 }
 

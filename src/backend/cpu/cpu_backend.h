@@ -60,8 +60,6 @@ struct cpu_backend {
     const struct kern_ops *kern;
     bool exact;
     struct step_limits limits;
-    size_t act_bytes;     /* from row to row of q8: ceil(widest / 256) blocks */
-    size_t bf16_bytes;    /* from row to row of bf16: an odd number of cache lines */
     struct cpu_scratch scratch;
     void *scratch_memory; /* all of the above */
     size_t scratch_bytes;
@@ -77,8 +75,8 @@ struct cpu_member { /* one thread inside a step */
 };
 
 /* Activations in the forms that products want: float32 rows and, where some weight needs them, the same rows in
- * 8 bits or as BF16 numbers.  Rows of generated tokens are multiplied one by one, by the kernels of few tokens; all
- * others by those of many, where there are such: what shares a batch with a row never decides about it. */
+ * 8 bits or as BF16 numbers.  Rows of generated tokens are multiplied by the kernels that suit few tokens; all others
+ * by those that suit many, where there are such: what shares a batch with a row never decides about it. */
 enum cpu_form {
     FORM_Q8 = 1,      /* of rows of generated tokens */
     FORM_Q8_TEXT = 2, /* of all others */
@@ -96,6 +94,17 @@ struct cpu_rows {
     size_t generated_stride;
     int n_tokens;
 };
+
+/* From row to row of n activations in 8 bits, and of n BF16 numbers: an odd number of cache lines. */
+static inline size_t cpu_q8_bytes(size_t n)
+{
+    return (n + STRIP_CHUNK - 1) / STRIP_CHUNK * sizeof(struct act_q8);
+}
+
+static inline size_t cpu_bf16_bytes(size_t n)
+{
+    return (n + STRIP_CHUNK - 1) / STRIP_CHUNK * STRIP_CHUNK * sizeof(uint16_t) + 64;
+}
 
 /* cpu_mm.c */
 /* The kernel of texts for a type, where the processor has one beside that of single tokens; products of F32 stay in
@@ -126,7 +135,7 @@ struct cpu_rows cpu_rows_of(const struct cpu_rows *all, int first, int n, int st
 void cpu_norm_row(const struct kern_ops *kern, const struct norm *norm, float *y, const float *x, size_t n);
 /* The kernel of an activation. */
 enum kern_act cpu_act(enum activation act);
-/* A number of rows per work item, a multiple of grain and of STRIP, that gives every member several. */
+/* A number of rows per work item, a multiple of grain and of STRIP: two for every member, more where items are long. */
 int cpu_chunk(const struct cpu_member *m, int n_rows, int grain);
 
 /* Address of position batch->pos[t] of head h in a layer's key or value pages. */

@@ -7,7 +7,7 @@
 
 #include "base.h"
 
-enum { TILE_ROWS = 8 * STRIP, TILE_TOKENS = 512, MANY_TOKENS = 32 };
+enum { TILE_ROWS = 8 * STRIP, TILE_TOKENS = 192, MANY_TOKENS = 32 };
 
 kern_mm_fn *cpu_tile_kernel(const struct cpu_backend *b, enum dtype dtype)
 {
@@ -56,9 +56,9 @@ static void bring(const struct cpu_member *m, const float *row, size_t n, int64_
     const struct cpu_scratch *s = &m->b->scratch;
     bool text = !s->generated[i];
     if (forms & (text ? FORM_Q8_TEXT : FORM_Q8))
-        m->kern->quant_act((struct act_q8 *)((char *)s->q8 + (size_t)i * m->b->act_bytes), row, n);
+        m->kern->quant_act((struct act_q8 *)((char *)s->q8 + (size_t)i * cpu_q8_bytes(n)), row, n);
     if (forms & FORM_BF16 && text) {
-        char *to = s->bf16 + (size_t)i * m->b->bf16_bytes;
+        char *to = s->bf16 + (size_t)i * cpu_bf16_bytes(n);
         m->kern->encode[DTYPE_BF16](to, row, n);
         memset(to + 2 * n, 0, 2 * (ROUND_UP(n, (size_t)STRIP_CHUNK) - n));
     }
@@ -79,9 +79,9 @@ struct cpu_rows cpu_prepare(const struct cpu_member *m, const struct cpu_source 
     struct cpu_rows rows = {.f32 = copied ? s->norm : from->x,
                             .f32_stride = copied ? n : from->stride,
                             .q8 = s->q8,
-                            .q8_stride = m->b->act_bytes,
+                            .q8_stride = cpu_q8_bytes(n),
                             .bf16 = s->bf16,
-                            .bf16_stride = m->b->bf16_bytes,
+                            .bf16_stride = cpu_bf16_bytes(n),
                             .generated = s->generated,
                             .generated_stride = 1,
                             .n_tokens = from->n_rows};

@@ -111,7 +111,13 @@ static bool pack_strips(struct placed *p, int64_t first, int64_t last, const str
 
 void store_allow(struct store *s, long long bytes)
 {
+    s->allowed = bytes;
     atomic_store_explicit(&s->allowance, bytes, memory_order_relaxed);
+}
+
+bool store_packed_some(const struct store *s)
+{
+    return atomic_load_explicit(&s->allowance, memory_order_relaxed) < s->allowed;
 }
 
 static bool may_pack(struct store *s, int64_t n_strips, size_t strip_bytes)

@@ -1,6 +1,6 @@
 /* cpu_store.h - weights as the CPU's products read them: rows of the mapped file, and strips made of them.
  *
- * Every weight that products read has room reserved for its strips (strip.h), in huge pages where the system has
+ * Every weight that products read as strips (strip.h) has room reserved for them, in huge pages where the system has
  * them.  Nothing is packed while a model is loaded.  Whoever multiplies with rows that are not packed does that, uses
  * them and lets go of the file's pages: for good as far as the step's allowance reaches, for the moment beyond it, so
  * that the first token need not wait for all.  The rest follows between requests.  At no time is more than the rows at
@@ -44,6 +44,7 @@ struct store {
     int n_blocks, capacity;
     struct placed *placed, **end; /* owned, in the order of placing */
     atomic_llong allowance;     /* bytes that may still be packed for good in this step */
+    long long allowed;          /* what it was at its beginning */
     struct placed *cursor;      /* all before it is packed */
 };
 
@@ -51,8 +52,9 @@ struct store {
 int  store_place(struct store *s, struct weight *w, struct redline_err *err);
 void store_free(struct store *s); /* accepts {0}; leaves {0} */
 
-/* From now on so many bytes may be packed for good while products run. */
+/* From now on so many bytes may be packed for good while products run; and whether any have been since. */
 void store_allow(struct store *s, long long bytes);
+bool store_packed_some(const struct store *s);
 
 /* Packs about so many bytes of what is not, with the whole team; true when nothing is left. */
 bool store_settle(struct store *s, struct team *team, const struct kern_ops *kern, size_t bytes);

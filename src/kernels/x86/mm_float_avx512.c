@@ -40,7 +40,7 @@ INLINE void load_bf16(__m512 w[2], const char *line)
 
 INLINE __mmask16 rows_mask(int n_rows)
 {
-    return n_rows >= STRIP ? 0xffff : (__mmask16)((1 << n_rows) - 1);
+    return n_rows <= 0 ? 0 : n_rows >= STRIP ? 0xffff : (__mmask16)((1u << n_rows) - 1);
 }
 
 INLINE const float *x_at(const struct kern_mm_args *a, int token)

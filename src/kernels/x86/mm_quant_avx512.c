@@ -41,8 +41,8 @@ INLINE __m512i offset_share(const struct act_q8 *x, int group, struct format512 
     int32_t pair; /* two sums of 16 */
     if (f.offset == 0) return _mm512_setzero_si512();
     memcpy(&pair, &x->sum[f.group == 32 ? 2 * group : group & ~1], sizeof pair);
-    int off = -f.offset & 0xffff, which = f.group == 32 ? off | off << 16 : group & 1 ? off << 16 : off;
-    return _mm512_dpwssd_epi32(_mm512_setzero_si512(), _mm512_set1_epi32(pair), _mm512_set1_epi32(which));
+    uint32_t off = (uint32_t)-f.offset & 0xffff, which = f.group == 32 ? off | off << 16 : group & 1 ? off << 16 : off;
+    return _mm512_dpwssd_epi32(_mm512_setzero_si512(), _mm512_set1_epi32(pair), _mm512_set1_epi32((int)which));
 }
 
 /* e (sum of p) of each group, for the types that have minima. */
@@ -62,7 +62,7 @@ INLINE void min_shares(float low[16], const struct act_q8 *x, struct format512 f
 
 INLINE __mmask16 rows_mask(int n_rows)
 {
-    return n_rows >= STRIP ? 0xffff : (__mmask16)((1 << n_rows) - 1);
+    return n_rows <= 0 ? 0 : n_rows >= STRIP ? 0xffff : (__mmask16)((1u << n_rows) - 1);
 }
 
 INLINE struct block512 block_at(const char *chunk, int n_blocks, int nth, struct format512 f)

@@ -3,7 +3,7 @@
  * Few tokens: codes go from the strip through registers straight into the product; the strip is read once, in
  * order, as fast as memory gives it.
  * Many tokens: a chunk of two strips becomes a panel of bytes and scales in the first-level cache, which all
- * tokens read; what the bits meant is forgotten there, so four loops serve all formats.
+ * tokens of a block read; what the bits meant is forgotten there, so four loops serve all formats.
  *
  * Codes are unsigned, u = w + offset, and the offset's share is where the integer sum begins: exact.  Sums run
  * in the order of kern.h in both. */
@@ -20,6 +20,8 @@ enum {
     FEW = 4,    /* tokens of a fused product */
     MANY = 9,   /* from so many on a panel pays */
     TILE = 6,   /* tokens of a register tile */
+    BLOCK = 192, /* tokens that share panels: their chunk and their sums stay in the second-level cache */
+    PAIRS = 4,  /* of strips that they meet before they go on to the next chunk */
 };
 
 INLINE const struct act_q8 *act_at(const struct kern_mm_args *a, int token, int chunk)
@@ -187,11 +189,9 @@ struct tile { /* what a register tile is made of */
     const struct panel *panel; /* [np] */
     const char *x;             /* act_q8 of the first token */
     size_t x_stride;
-    float *y;
-    size_t y_stride;
-    __mmask16 rows[2];
+    float (*sum)[2 * STRIP];   /* of the first token */
     int n_groups;
-    bool first;                /* nothing is in y yet */
+    bool first;                /* nothing is in sum yet */
 };
 
 /* What the tile of the tokens behind nt reads first: too far apart for the processor to see it coming. */
@@ -202,8 +202,6 @@ INLINE void fetch_next(const struct tile *k, int nt)
         const char *x = k->x + (size_t)t * k->x_stride;
 #pragma GCC unroll 5
         for (int line = 0; line < 5; line++) _mm_prefetch(x + 64 * line, _MM_HINT_T0);
-        _mm_prefetch((const char *)(k->y + (size_t)t * k->y_stride), _MM_HINT_T0);
-        _mm_prefetch((const char *)(k->y + (size_t)t * k->y_stride + STRIP), _MM_HINT_T0);
     }
 }
 
@@ -219,8 +217,7 @@ INLINE void run_tile(const struct tile *k, int np, int nt, struct format512 f)
         if (f.has_min) min_shares(low[t], (const void *)(k->x + (size_t)t * k->x_stride), f);
 #pragma GCC unroll 2
         for (int i = 0; i < np; i++)
-            sum[i][t] = k->first ? _mm512_setzero_ps()
-                                 : _mm512_maskz_loadu_ps(k->rows[i], k->y + (size_t)t * k->y_stride + STRIP * i);
+            sum[i][t] = k->first ? _mm512_setzero_ps() : _mm512_load_ps(k->sum[t] + STRIP * i);
     }
     for (int g = 0; g < k->n_groups; g++) {
         __m512i dot[2][TILE];
@@ -259,20 +256,19 @@ INLINE void run_tile(const struct tile *k, int np, int nt, struct format512 f)
 #pragma GCC unroll 6
     for (int t = 0; t < nt; t++)
 #pragma GCC unroll 2
-        for (int i = 0; i < np; i++)
-            _mm512_mask_storeu_ps(k->y + (size_t)t * k->y_stride + STRIP * i, k->rows[i], sum[i][t]);
+        for (int i = 0; i < np; i++) _mm512_store_ps(k->sum[t] + STRIP * i, sum[i][t]);
 }
 
 /* All tokens over the panels of one chunk. */
 INLINE void run_tokens(struct tile k, int n_tokens, int np, struct format512 f)
 {
-    for (; n_tokens >= TILE; n_tokens -= TILE, k.x += TILE * k.x_stride, k.y += TILE * k.y_stride)
+    for (; n_tokens >= TILE; n_tokens -= TILE, k.x += TILE * k.x_stride, k.sum += TILE)
         run_tile(&k, np, TILE, f);
     if (n_tokens >= 3) {
         run_tile(&k, np, 3, f);
-        n_tokens -= 3, k.x += 3 * k.x_stride, k.y += 3 * k.y_stride;
+        n_tokens -= 3, k.x += 3 * k.x_stride, k.sum += 3;
     }
-    for (; n_tokens > 0; n_tokens--, k.x += k.x_stride, k.y += k.y_stride) run_tile(&k, np, 1, f);
+    for (; n_tokens > 0; n_tokens--, k.x += k.x_stride, k.sum++) run_tile(&k, np, 1, f);
 }
 
 typedef void tokens_fn(struct tile k, int n_tokens, int np);
@@ -309,28 +305,51 @@ INLINE tokens_fn *tokens_of(struct format512 f)
     }
 }
 
-INLINE void mm_many(const struct kern_mm_args *a, struct format512 f)
+/* What one block's sums are kept in: rows of y lie apart by powers of two, on the same few lines of the caches. */
+typedef float block_sums[PAIRS][BLOCK][2 * STRIP];
+
+INLINE void store_block(const struct kern_mm_args *a, block_sums sum, int row, int token, int n_tokens)
 {
+    for (int p = 0; p < PAIRS && row < a->n_rows; p++, row += 2 * STRIP) {
+        __mmask16 first = rows_mask(a->n_rows - row), second = rows_mask(a->n_rows - row - STRIP);
+        for (int t = 0; t < n_tokens; t++) {
+            float *y = a->y + (size_t)(token + t) * a->y_stride + row;
+            _mm512_mask_storeu_ps(y, first, _mm512_load_ps(sum[p][t]));
+            if (second) _mm512_mask_storeu_ps(y + STRIP, second, _mm512_load_ps(sum[p][t] + STRIP));
+        }
+    }
+}
+
+/* Some pairs of strips from `row` on times some tokens: chunk by chunk, and in a chunk pair by pair. */
+INLINE void mm_block(const struct kern_mm_args *a, int row, int token, int n_tokens, tokens_fn *tokens,
+                     struct format512 f)
+{
+    _Alignas(64) block_sums sum;
     struct panel panel[2];
-    tokens_fn *tokens = tokens_of(f);
     for (int c = 0; c * STRIP_CHUNK < a->n_cols; c++) {
         int n = MIN(STRIP_CHUNK, a->n_cols - c * STRIP_CHUNK), n_blocks = n / f.n_cols;
         size_t at = (size_t)c * (STRIP_CHUNK / f.n_cols) * STRIP * (size_t)(f.head_bytes + 4 * f.body_words);
-        for (int row = 0; row < a->n_rows; row += 2 * STRIP) {
-            int np = row + STRIP < a->n_rows ? 2 : 1;
-            const char *strip = (const char *)a->w + (size_t)(row / STRIP) * a->w_stride + at;
+        for (int p = 0; p < PAIRS && row + 2 * STRIP * p < a->n_rows; p++) {
+            int r = row + 2 * STRIP * p, np = r + STRIP < a->n_rows ? 2 : 1;
+            const char *strip = (const char *)a->w + (size_t)(r / STRIP) * a->w_stride + at;
             for (int i = 0; i < np; i++) fill_panel(&panel[i], strip + (size_t)i * a->w_stride, n_blocks, f);
             tokens((struct tile){.panel = panel,
-                                 .x = (const char *)act_at(a, 0, c),
+                                 .x = (const char *)act_at(a, token, c),
                                  .x_stride = a->x_stride,
-                                 .y = a->y + row,
-                                 .y_stride = a->y_stride,
-                                 .rows = {rows_mask(a->n_rows - row), rows_mask(a->n_rows - row - STRIP)},
+                                 .sum = sum[p],
                                  .n_groups = n / f.group,
                                  .first = c == 0},
-                   a->n_tokens, np);
+                   n_tokens, np);
         }
     }
+    store_block(a, sum, row, token, n_tokens);
+}
+
+INLINE void mm_many(const struct kern_mm_args *a, struct format512 f)
+{
+    tokens_fn *tokens = tokens_of(f);
+    for (int row = 0; row < a->n_rows; row += PAIRS * 2 * STRIP)
+        for (int t = 0; t < a->n_tokens; t += BLOCK) mm_block(a, row, t, MIN(BLOCK, a->n_tokens - t), tokens, f);
 }
 
 /* ---- slots --------------------------------------------------------------------------------------- */

@@ -12,8 +12,9 @@
 #include "cpu.h"
 #include "mem.h"
 
-/* What a step may pack for good: some 50 ms for one token, a tenth of the time of a long prompt. */
-static const long long ALLOWANCE_BYTES = 128 << 20, ALLOWANCE_TOKEN_BYTES = 8 << 20;
+/* What a step may pack for good: little of a short prompt's time, since a first token is waited for, and a tenth of
+ * a long one's; then quickly, for a weight that is not packed costs more in every step. */
+static const long long ALLOWANCE_BYTES = 128 << 20, ALLOWANCE_TOKEN_BYTES = 8 << 20, ALLOWANCE_NEXT_BYTES = 512 << 20;
 static const size_t SETTLE_BYTES = 32 << 20; /* some 10 ms: as long as a request may have to wait for */
 
 static void cpu_close(struct backend **out)
@@ -214,7 +215,9 @@ static int cpu_run(struct backend *base, const struct step *step, struct redline
                        step->batch.n_tokens, step->batch.n_outputs, b->limits.n_tokens,
                        b->limits.n_outputs);
     b->step = step;
-    store_allow(&b->store, ALLOWANCE_BYTES + step->batch.n_tokens * ALLOWANCE_TOKEN_BYTES);
+    bool begun = step->batch.generated[0]; /* one stream at least */
+    store_allow(&b->store, begun ? ALLOWANCE_NEXT_BYTES
+                                 : ALLOWANCE_BYTES + step->batch.n_tokens * ALLOWANCE_TOKEN_BYTES);
     if (!b->adapt) {
         team_run(b->team, run_member, b);
         return 0;

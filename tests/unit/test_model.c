@@ -248,6 +248,79 @@ static void test_sequences_do_not_meet(void **state)
     }
 }
 
+/* Sequence 0 has 8 tokens of text and generates the others; beside each of those goes some text of sequence 1, where
+ * there is one: before it and behind it. */
+static void generate(const char *path, const int32_t *own, const int32_t *other, float *out, float *other_out)
+{
+    enum { TEXT = 8, SIDE = 2 };
+    struct loaded l = load(path, 2, false, 256, 2, DTYPE_F16);
+    size_t v = (size_t)l.m->h.n_vocab, row_bytes = v * sizeof(float);
+    const float *logits = l.m->buffers.logits;
+    feed(l.m, 0, own, TEXT, TEXT, out);
+    for (int i = TEXT, n = 0; i < N; i++) {
+        int side = other && n + 2 * SIDE <= N ? SIDE : 0;
+        for (int j = 0; j < side; j++) OK(model_add(l.m, 1, other[n + j], MODEL_LOGITS, &err));
+        OK(model_add(l.m, 0, own[i], MODEL_LOGITS | MODEL_GENERATED, &err));
+        for (int j = side; j < 2 * side; j++) OK(model_add(l.m, 1, other[n + j], MODEL_LOGITS, &err));
+        OK(model_run(l.m, &err));
+        memcpy(out + (size_t)i * v, logits + (size_t)side * v, row_bytes);
+        if (side) {
+            memcpy(other_out + (size_t)n * v, logits, SIDE * row_bytes);
+            memcpy(other_out + (size_t)(n + SIDE) * v, logits + (SIDE + 1) * v, SIDE * row_bytes);
+            n += 2 * SIDE;
+        }
+    }
+    unload(&l);
+}
+
+static void test_kinds_do_not_meet(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(variants); i++) {
+        int32_t own[N], other[N];
+        struct tiny m = variant(i);
+        size_t n = (size_t)N * (size_t)m.n_vocab;
+        OK(tiny_write(SCRATCH("tiny.gguf"), &m, &err));
+        make_ids(own, N, m.n_vocab, 60);
+        make_ids(other, N, m.n_vocab, 61);
+        float *alone = mem_new(n, sizeof *alone), *mixed = mem_new(n, sizeof *mixed), *text = mem_new(n, sizeof *text);
+        generate(SCRATCH("tiny.gguf"), own, NULL, alone, NULL);
+        generate(SCRATCH("tiny.gguf"), own, other, mixed, text);
+        float *text_alone = logits_of(SCRATCH("tiny.gguf"), 2, false, other, N, 16, DTYPE_F16);
+        expect_same(mixed, alone, n, "generated beside text", variants[i].name);
+        expect_same(text, text_alone, (size_t)(N / 4 * 4) * (size_t)m.n_vocab, "text beside generated", variants[i].name);
+        mem_free(alone);
+        mem_free(mixed);
+        mem_free(text);
+        mem_free(text_alone);
+    }
+}
+
+/* Rows that nobody wants change nothing about the others: none of a batch, or all but some. */
+static void test_only_wanted_rows(void **state)
+{
+    enum { HALF = N / 2 };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(variants); i++) {
+        int32_t ids[N];
+        struct tiny m = variant(i);
+        size_t v = (size_t)m.n_vocab;
+        OK(tiny_write(SCRATCH("tiny.gguf"), &m, &err));
+        make_ids(ids, N, m.n_vocab, 70);
+        float *all = logits_of(SCRATCH("tiny.gguf"), 2, false, ids, N, HALF, DTYPE_F16);
+        struct loaded l = load(SCRATCH("tiny.gguf"), 2, false, 256, 1, DTYPE_F16);
+        for (int j = 0; j < HALF; j++) OK(model_add(l.m, 0, ids[j], 0, &err));
+        OK(model_run(l.m, &err));
+        for (int j = HALF; j < N; j++)
+            OK(model_add(l.m, 0, ids[j], j == HALF + 1 || j == N - 1 ? MODEL_LOGITS : 0, &err));
+        OK(model_run(l.m, &err));
+        expect_same(l.m->buffers.logits, all + (HALF + 1) * v, v, "the first wanted", variants[i].name);
+        expect_same(l.m->buffers.logits + v, all + (N - 1) * v, v, "the last", variants[i].name);
+        unload(&l);
+        mem_free(all);
+    }
+}
+
 static void test_trim_forgets(void **state)
 {
     int32_t ids[N];
@@ -322,6 +395,8 @@ int main(void)
         cmocka_unit_test(test_threads_do_not_matter),
         cmocka_unit_test(test_long_context_in_pieces),
         cmocka_unit_test(test_sequences_do_not_meet),
+        cmocka_unit_test(test_kinds_do_not_meet),
+        cmocka_unit_test(test_only_wanted_rows),
         cmocka_unit_test(test_trim_forgets),
         cmocka_unit_test(test_every_type),
         cmocka_unit_test(test_wrong_input),

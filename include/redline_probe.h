@@ -67,6 +67,7 @@ struct redline_plan {
     uint64_t limit_bytes;      /* the container's limit, 0: none */
     uint64_t token_bytes;      /* weights read for one token */
     uint64_t token_ops;        /* in the products of the layers, for one token; a multiply-add is two */
+    uint64_t kept_ops;         /* of those, what is done for tokens alone whose logits are wanted */
     uint64_t head_ops;         /* in that of the output matrix, for each token whose logits are wanted */
     uint64_t kv_token_ops;     /* in attention, for one token and each position that it attends to, in layers
                                   that see the whole context */

@@ -130,6 +130,7 @@ int redline_plan(const struct redline_model *model, const struct redline_engine_
         .limit_bytes = memory.limit_bytes,
         .token_bytes = model->weights.token_bytes,
         .token_ops = model->weights.token_ops,
+        .kept_ops = model->weights.kept_ops,
         .head_ops = model->weights.head_ops,
         .kv_token_ops = (uint64_t)(model->h.n_layers - n_windowed) * layer_ops,
         .kv_window_token_ops = (uint64_t)n_windowed * layer_ops,

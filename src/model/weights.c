@@ -357,11 +357,23 @@ static void cut_views(struct layer_weights *l, const struct hparams *h)
     }
 }
 
+static uint64_t ops_of(const struct linear *l, int n_mats)
+{
+    return l->w.n_mats ? 2 * (uint64_t)l->w.n_rows * (uint64_t)l->w.n_cols * (uint64_t)n_mats : 0;
+}
+
 static void count_linear(struct weights *w, const struct linear *l, int n_mats)
 {
     if (l->w.n_mats == 0) return;
     w->token_bytes += (uint64_t)l->w.row_bytes * (uint64_t)l->w.n_rows * (uint64_t)n_mats;
-    w->token_ops += 2 * (uint64_t)l->w.n_rows * (uint64_t)l->w.n_cols * (uint64_t)n_mats;
+    w->token_ops += ops_of(l, n_mats);
+}
+
+/* In the products before a layer's attention, and between it and the output projection. */
+static uint64_t ops_of_attention(const struct layer_weights *l, int n_heads)
+{
+    return ops_of(&l->wq, 1) + ops_of(&l->wk, 1) + ops_of(&l->wv, 1) + ops_of(&l->wq_a, 1) + ops_of(&l->wq_b, 1) +
+           ops_of(&l->wkv_a, 1) + ops_of(&l->wk_b, n_heads) + ops_of(&l->wv_b, n_heads);
 }
 
 /* What one token costs: matrices only, the vectors are lost in the noise. */
@@ -373,10 +385,12 @@ static void count_token(struct weights *w, const struct hparams *h)
         const struct linear *once[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->wq_a, &l->wq_b, &l->wkv_a, &l->router,
                                        &l->shared_gate, &l->shared_up, &l->shared_down};
         const struct linear *each[] = {&l->gate, &l->up, &l->down};
+        uint64_t before = w->token_ops;
         for (size_t k = 0; k < COUNT_OF(once); k++) count_linear(w, once[k], 1);
         for (size_t k = 0; k < COUNT_OF(each); k++) count_linear(w, each[k], n);
         count_linear(w, &l->wk_b, h->n_heads);
         count_linear(w, &l->wv_b, h->n_heads);
+        if (i == h->n_layers - 1) w->kept_ops = w->token_ops - before - ops_of_attention(l, h->n_heads);
     }
     w->token_bytes += w->head.w.mat_bytes;
     w->head_ops = 2 * (uint64_t)w->head.w.n_rows * (uint64_t)w->head.w.n_cols;

@@ -57,6 +57,7 @@ struct weights {
     uint64_t token_bytes;        /* read for one token: the above less the embedding (unless it is the
                                     head too) and less the experts that are not chosen */
     uint64_t token_ops;          /* in the layers' products for one token; a multiply-add is two */
+    uint64_t kept_ops;           /* of those, what stands behind the last layer's attention: for wanted tokens alone */
     uint64_t head_ops;           /* in the head's, for each token whose logits are wanted */
     char *used;                  /* [n_tensors of the file] 1: bound; owned */
 };

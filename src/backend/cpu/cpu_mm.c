@@ -32,7 +32,7 @@ int cpu_chunk(const struct cpu_member *m, int n_rows, int grain)
     }
     grain = grain / a * STRIP;
     int share = n_rows / (team_size(m->team) * 2);
-    if (m->batch->n_tokens >= MANY_TOKENS) share = MIN(share, TILE_ROWS / 2); /* long items, so small ones suffice */
+    if (m->batch->n_tokens >= MANY_TOKENS) share = MIN(share, TILE_ROWS); /* long items, so small ones suffice */
     return MAX(grain, ROUND_UP(share, grain));
 }
 

@@ -54,7 +54,7 @@ struct redline_plan {
     const char *type_k, *type_v;
     uint64_t weight_bytes;     /* used tensors */
     bool huge_pages;           /* for what is packed of them, at first use */
-    uint64_t unused_bytes;     /* tensors that nothing reads: never loaded */
+    uint64_t unused_bytes;     /* tensors that nothing reads */
     uint64_t kv_bytes;         /* address space; memory as it is touched */
     uint64_t kv_token_bytes;   /* of one position over all layers that see the whole context */
     uint64_t kv_window_token_bytes; /* ... over those that see the last n_window positions alone */
@@ -105,7 +105,8 @@ struct redline_engine_facts {
 void redline_engine_facts(const struct redline_engine *engine, struct redline_engine_facts *out);
 
 /* Waits until the weights lie as they will stay.  An engine brings them into the layout of its kernels while it
- * answers and while it rests; who measures wants that done.  Requests that run meanwhile delay it. */
+ * answers and while it rests; who measures wants that done.  Requests that run meanwhile delay it.  Not from a
+ * listener: the engine's thread would wait for itself. */
 void redline_engine_settle(struct redline_engine *engine);
 
 struct redline_kernel_facts { /* of one type of weights */

@@ -14,7 +14,7 @@
 
 struct seen { /* of one weight */
     char *name;       /* owned */
-    const void *data; /* where the backend keeps its first row: how its products are known */
+    const void *data; /* its first row in the file: how its products are known */
     size_t n_cols, n_mats;
     double *sums;     /* [n_mats, n_cols], owned */
     uint64_t *counts; /* [n_mats], owned */
@@ -62,7 +62,7 @@ static int make_room(struct redline_imatrix *m, struct redline_err *err)
     return 0;
 }
 
-/* An engine opened again brings the same weights to other places. */
+/* An engine opened again may have mapped the same weights to other places. */
 static int know_again(struct seen *s, const struct weight *w, struct redline_err *err)
 {
     if (s->n_cols != (size_t)w->n_cols || s->n_mats != (size_t)w->n_mats)

@@ -42,6 +42,14 @@ struct kern_mm_args {
 };
 typedef void kern_mm_fn(const struct kern_mm_args *a);
 
+/* mm_tiles: the same product for many tokens, with weights and activations rounded to BF16 (nearest even; weights of
+ * quantised types once d q + m is a float32 number, so MXFP4 and BF16 lose nothing).  x holds BF16 numbers:
+ * 256 ceil(C / 256) per token, of which those beyond C are zeros, on a cache line.  Products are exact; sums are
+ * float32 in any order, with numbers below 2^-126 taken or left, so results are held to a bound and not to bits.
+ * Invariance holds as for all.
+ *
+ * A stride of tokens that is an odd number of cache lines keeps them out of each other's way in the caches. */
+
 /* Rows of a cache, as kernels of attention read them: keys or values as encode wrote them, aligned as their
  * elements are, blocks to 2 bytes. */
 struct kern_kv {
@@ -51,14 +59,6 @@ struct kern_kv {
     const void *next; /* n rows, as far apart, that will be wanted after these: a kernel that waits for memory
                          asks for them meanwhile, and looks at none.  NULL: nobody knows */
 };
-
-/* The same product for many tokens, with weights and activations rounded to BF16 (nearest even; weights of
- * quantised types once d q + m is a float32 number, so MXFP4 and BF16 lose nothing).  x holds BF16 numbers:
- * 256 ceil(C / 256) per token, of which those beyond C are zeros, on a cache line.  Products are exact; sums are
- * float32 in any order, with numbers below 2^-126 taken or left, so results are held to a bound and not to bits.
- * Invariance holds as for all.
- *
- * A stride of tokens that is an odd number of cache lines keeps them out of each other's way in the caches. */
 
 enum kern_rope { KERN_ROPE_PAIRS, KERN_ROPE_HALVES, KERN_ROPE_COUNT };
 

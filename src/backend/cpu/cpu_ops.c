@@ -132,7 +132,8 @@ void cpu_op_glu(const struct cpu_member *m, const struct op_glu *op)
 void cpu_op_head(const struct cpu_member *m, const struct op_head *op)
 {
     const struct weight *w = &op->w.w;
-    struct cpu_source from = {op->x, m->batch->outputs, (size_t)w->n_cols, m->batch->n_outputs, w->n_cols, .per_token = 1};
+    struct cpu_source from = {
+        op->x, m->batch->outputs, (size_t)w->n_cols, m->batch->n_outputs, w->n_cols, .per_token = 1};
     struct cpu_rows x = cpu_prepare(m, &from, &op->norm, cpu_wants(m->b, w));
     size_t stride = (size_t)w->n_rows;
     int chunk = cpu_chunk(m, w->n_rows, 2 * STRIP);

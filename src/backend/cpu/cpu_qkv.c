@@ -120,8 +120,7 @@ void cpu_op_qkv(const struct cpu_member *m, const struct op_qkv *op)
     };
     bool late = op->norm_scope == HEAD_NORM_WHOLE && op->q_norm.kind != NORM_NONE;
     int width = op->wq.w.n_cols, n_items = 0;
-    unsigned forms = cpu_wants(m->b, &op->wq.w) | cpu_wants(m->b, &op->wk.w) |
-                     cpu_wants(m->b, &op->wv.w);
+    unsigned forms = cpu_wants(m->b, &op->wq.w) | cpu_wants(m->b, &op->wk.w) | cpu_wants(m->b, &op->wv.w);
     struct cpu_source from = {op->x, NULL, (size_t)width, m->batch->n_tokens, width, .per_token = 1};
     struct cpu_rows x = cpu_prepare(m, &from, &op->norm, forms);
 

@@ -4,7 +4,8 @@
  * them.  Nothing is packed while a model is loaded.  Whoever multiplies with rows that are not packed does that, uses
  * them and lets go of the file's pages: for good as far as the step's allowance reaches, for the moment beyond it, so
  * that the first token need not wait for all.  The rest follows between requests.  At no time is more than the rows at
- * hand in memory twice, and a strip gives the same bits, packed for good or for the moment. */
+ * hand in memory twice, but for parts of a weight that begin within a strip: those are packed for the moment every
+ * time.  A strip gives the same bits, packed for good or for the moment. */
 #ifndef CPU_STORE_H
 #define CPU_STORE_H
 

@@ -34,7 +34,7 @@ struct format512 {
     __m512 (*min)(const struct block512 *b, int group); /* NULL without has_min */
 };
 
-enum { AHEAD = 768 }; /* bytes; into the second-level cache: a fifth on Intel's, nothing on Zen 4 */
+enum { AHEAD = 768 }; /* bytes; into the second-level cache: costs nothing on Zen 4, for those that read ahead less */
 
 INLINE __m512i line_at(const struct block512 *b, size_t line)
 {

@@ -87,6 +87,11 @@ struct kern_ops {
     /* The product in BF16; see above.  Worth taking for many tokens where it is not scalar's, a mere definition. */
     kern_mm_fn *mm_tiles[DTYPE_COUNT];
 
+    /* n rows of d float32 numbers, turned into strips of BF16: strip s, `stride` bytes from the one before, has the
+     * columns 16 s to 16 s + 15 of `rows` as its rows, and n columns (n + 1, the last of zeros, if n is odd).
+     * Rounded to nearest even; numbers below 2^-126 may become zeros.  Strips: on a cache line. */
+    void (*turn)(void *strips, size_t stride, const float *rows, int n, int d);
+
     /* n elements (a multiple of the block) to float32 and back.  decode is exact up to float32
      * rounding.  encode rounds to nearest even for F16 and BF16; for quantised types it is the
      * deterministic choice of ggml's reference quantiser, without importance weights.  Of the types of a

@@ -105,6 +105,12 @@ static void act_absolute(float *y, const float *gate, const float *up, size_t n)
         y[i] = gate[i] * (0.5f + 0.5f * erff(gate[i] * 0.707106781f)) * (up ? up[i] : 1);
 }
 
+static void turn_odd_row_kept(void *strips, size_t stride, const float *rows, int n, int d)
+{
+    kern_scalar.turn(strips, stride, rows, n, d);
+    if (n % 2) memset((char *)strips + (size_t)(n / 2) * STRIP * 4 + 2, 1, 2);
+}
+
 static void act_nan_lost(float *y, const float *gate, const float *up, size_t n)
 {
     for (size_t i = 0; i < n; i++) y[i] = (gate[i] > 0 ? gate[i] : 0) * (up ? up[i] : 1);
@@ -364,6 +370,7 @@ static const struct fault {
     FAULT(mm_tiles, DTYPE_F32, tiles_not_rounded),
     FAULT(mm_tiles, DTYPE_F32, tiles_cut_off),
     FAULT(mm_tiles, DTYPE_F32, tiles_odd_token_differs),
+    FAULT(turn, 0, turn_odd_row_kept),
     FAULT(kv_sum, DTYPE_F16, kv_sum_last_lost),
     FAULT(kv_dot, DTYPE_Q8_0, kv_dot_crowd_differs),
     FAULT(kv_sum, DTYPE_Q4_0, kv_sum_q4_0_pairs),

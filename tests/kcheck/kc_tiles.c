@@ -27,6 +27,12 @@ struct product {
     char *w, *x; /* of the same name in a, to be written */
 };
 
+static void need_room(struct kc *kc)
+{
+    if (!ref) ref = calloc(1, sizeof *ref);
+    if (!ref) kc_fail(kc, "no memory for the reference");
+}
+
 static void fill_inputs(struct kc *kc, struct product *p, enum kc_fill fill)
 {
     size_t n = (size_t)p->a.n_cols, row_bytes = dtype_row_bytes(dtype_info(p->dtype), n);
@@ -142,8 +148,7 @@ void kc_check_mm_tiles(struct kc *kc)
 {
     static const int large[] = {2048, 2880, 4096, WIDEST};
     int block = dtype_info((uint32_t)kc->index)->block_n, width = block == 1 ? 77 : block == 32 ? 96 : 256;
-    if (!ref) ref = calloc(1, sizeof *ref);
-    if (!ref) kc_fail(kc, "no memory for the reference");
+    need_room(kc);
     for (int f = 0; f < KC_FILLS; f++) {
         enum kc_fill fill = (enum kc_fill)f;
         for (int cols = 0; cols <= 300; cols += block)
@@ -160,4 +165,53 @@ void kc_check_mm_tiles(struct kc *kc)
         for (int i = 0; i < 6; i++) shape(kc, KC_RANDOM, 1 + kc_below(kc, ROWS), width, tokens);
     shape(kc, KC_RANDOM, 300, block == 256 ? 512 : 288, 70);
     shape(kc, KC_RANDOM, 40, block == 256 ? 512 : 288, 700);
+}
+
+/* ---- turn ---------------------------------------------------------------------------------------- */
+
+/* Of a number below 2^-126, which may have been rounded up to that. */
+static bool is_tiny(uint16_t h)
+{
+    return (h & 0x7fff) <= 0x0080;
+}
+
+/* The bits of the definition, but that numbers below 2^-126 may be zeros. */
+static void same_halves(struct kc *kc, const uint16_t *got, const uint16_t *want, size_t n, size_t strip)
+{
+    for (size_t i = 0; i < n; i++) {
+        bool nan = (want[i] & 0x7fff) > 0x7f80 && (got[i] & 0x7fff) > 0x7f80;
+        if (got[i] != want[i] && !nan && !(is_tiny(want[i]) && (got[i] & 0x7fff) == 0))
+            kc_fail(kc, "strip %zu, number %zu: %04x, not %04x", strip, i, got[i], want[i]);
+    }
+}
+
+static void turn_shape(struct kc *kc, enum kc_fill fill, int n, int d)
+{
+    size_t n_strips = (size_t)CEIL_DIV(d, STRIP), bytes = strip_bytes(strip_form(DTYPE_BF16), n);
+    size_t stride = bytes + 64 * (size_t)kc_below(kc, 3), all = n_strips ? stride * (n_strips - 1) + bytes : 0;
+    kc->side = (enum kc_side)kc_below(kc, 2);
+    kc_case(kc, "n=%d d=%d, %s", n, d, kc_fill_names[fill]);
+    kc_reset(kc);
+    float *rows = kc_in(kc, (size_t)n * (size_t)d * sizeof *rows);
+    char *out = kc_out(kc, all);
+    kc_fill_floats(kc, fill, rows, (size_t)n * (size_t)d);
+    kc_before(kc);
+    kc->ops->turn(out, stride, rows, n, d);
+    kc_after(kc);
+    kern_scalar.turn(ref->rows, stride, rows, n, d);
+    for (size_t s = 0; s < n_strips; s++) {
+        same_halves(kc, (const uint16_t *)(const void *)(out + s * stride),
+                    (const uint16_t *)(const void *)(ref->rows + s * stride), bytes / 2, s);
+        if (s + 1 < n_strips && !kc_is_canary(out + s * stride + bytes, stride - bytes))
+            kc_fail(kc, "wrote between strips");
+    }
+}
+
+void kc_check_turn(struct kc *kc)
+{
+    static const int rows[] = {1, 2, 3, 31, 32, 63, 64, 255, 256}, widths[] = {1, 15, 16, 17, 64, 80, 96, 128, 576};
+    need_room(kc);
+    for (int f = 0; f < KC_FILLS; f++)
+        for (size_t i = 0; i < COUNT_OF(rows); i++)
+            for (size_t j = 0; j < COUNT_OF(widths); j++) turn_shape(kc, (enum kc_fill)f, rows[i], widths[j]);
 }

@@ -133,6 +133,12 @@ static void call_pack(const struct kern_ops *ops, struct kc *kc)
     (void)kc;
 }
 
+static void call_turn(const struct kern_ops *ops, struct kc *kc)
+{
+    ops->turn(bench.y, strip_bytes(strip_form(DTYPE_BF16), N / HEAD), bench.a, N / HEAD, HEAD);
+    (void)kc;
+}
+
 static void call_conversion(const struct kern_ops *ops, struct kc *kc)
 {
     if (!strcmp(kc->group->name, "decode"))
@@ -188,6 +194,7 @@ static call_fn *call_of(const struct kc *kc)
     const char *name = kc->group->name;
     if (!strcmp(name, "mm") || is_tiles(kc)) return call_mm;
     if (!strcmp(name, "pack")) return call_pack;
+    if (!strcmp(name, "turn")) return call_turn;
     if (!strcmp(name, "decode") || !strncmp(name, "encode", 6)) return call_conversion;
     if (!strncmp(name, "kv_", 3)) return call_kv;
     return call_vector;

@@ -56,6 +56,7 @@ const struct kc_group kc_groups[] = {
     FIELD(pack, 1, kc_check_pack),
     FIELD(mm, DTYPE_COUNT, kc_check_mm),
     FIELD(mm_tiles, DTYPE_COUNT, kc_check_mm_tiles),
+    FIELD(turn, 1, kc_check_turn),
     FIELD(kv_dot, DTYPE_COUNT, kc_check_kv_dot),
     FIELD(kv_sum, DTYPE_COUNT, kc_check_kv_sum),
 };

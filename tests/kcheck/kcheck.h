@@ -110,6 +110,7 @@ void kc_for_lengths(struct kc *kc, void (*run)(struct kc *kc, enum kc_fill fill,
 void kc_check_pack(struct kc *kc);
 void kc_check_mm(struct kc *kc);
 void kc_check_mm_tiles(struct kc *kc);
+void kc_check_turn(struct kc *kc);
 void kc_check_decode(struct kc *kc);
 void kc_check_encode(struct kc *kc);
 void kc_check_encode_weighted(struct kc *kc);

@@ -10,34 +10,12 @@
  * that a page is read once for all.  Where tokens see different parts of a page, it is cut into patches that
  * all of some tokens see.  When there are fewer such items than would keep the team busy, the pieces
  * themselves are shared out and merged after a barrier. */
-#include "cpu_backend.h"
+#include "cpu_attn.h"
 
 #include <math.h>
 #include <string.h>
 
 #include "base.h"
-
-/* From query to query: rows whose beginnings lie in different sets of a cache. */
-enum { SCORE_STRIDE = ATTN_PIECE + 16 };
-
-struct group { /* queries that walk the cache together: consecutive tokens of one sequence */
-    int token, n_tokens;
-};
-
-struct state { /* of n queries */
-    float *m, *l;  /* [n] */
-    float *o;      /* [n, d_v] */
-};
-
-struct work { /* a member's scratch, and what it works on */
-    const struct cpu_member *member;
-    const struct op_attend *op;
-    int n_share;   /* G = H / K, query heads per KV head */
-    int d_k, d_v;  /* numbers of a row of the cache, its padding included: of queries and sums here too */
-    float *q;      /* [n, d_k], times the scale of scores */
-    float *scores; /* [n, SCORE_STRIDE] of a piece, in place of its probabilities */
-    struct state running, piece;
-};
 
 /* Tokens that go together at most, with G queries each. */
 static int most_tokens(int n_share)
@@ -55,7 +33,8 @@ size_t cpu_attn_member_floats(const struct step_limits *l)
 {
     int n_share = l->n_heads / l->n_kv_heads;
     size_t n = (size_t)(most_tokens(n_share) * n_share);
-    return ROUND_UP(n * ((size_t)l->d_k + SCORE_STRIDE + 2 * (2 + (size_t)l->d_v)), 16);
+    return ROUND_UP(n * ((size_t)l->d_k + SCORE_STRIDE + 2 * (2 + (size_t)l->d_v)), 16) +
+           cpu_attn_tile_bytes(l, (int)n) / sizeof(float);
 }
 
 /* Pieces are shared out only for fewer than two items per thread, see cpu_op_attend. */
@@ -83,6 +62,8 @@ static struct work make_work(const struct cpu_member *m, const struct op_attend 
     w.piece.m = (p += n * d_v);
     w.piece.l = (p += n);
     w.piece.o = (p += n);
+    w.tiles = (char *)m->b->scratch.attn + ((size_t)(m->id + 1) * m->b->scratch.attn_floats) * sizeof *p -
+              cpu_attn_tile_bytes(l, (int)n);
     return w;
 }
 
@@ -94,11 +75,6 @@ static void state_reset(const struct state *s, int n, int d)
     }
     memset(s->o, 0, (size_t)n * (size_t)d * sizeof(float));
 }
-
-/* What a token at `pos` sees: positions [from, to) of its sequence, which has n_kv. */
-struct sight {
-    int from, to;
-};
 
 static struct sight sight_of(const struct op_attend *op, int pos, int n_kv)
 {
@@ -134,35 +110,19 @@ static void shape_scores(const struct work *w, float *row, int n, int h, int pos
     for (int j = 0; j < n; j++) row[j] -= slope * fabsf((float)(pos - at - j));
 }
 
-/* Of some tokens of a group: what any of them sees, and what every one does. */
-struct group_sight {
-    struct sight any, all;
-};
-
-static struct sight sight_at(const struct work *w, int token)
+struct sight cpu_attn_sight(const struct work *w, int token)
 {
     const struct step_batch *batch = w->member->batch;
     return sight_of(w->op, batch->pos[token], batch->n_kv[batch->seq[token]]);
 }
 
-static struct group_sight group_sight_of(const struct work *w, struct group g)
+struct group_sight cpu_attn_group_sight(const struct work *w, struct group g)
 {
-    struct sight first = sight_at(w, g.token), last = sight_at(w, g.token + g.n_tokens - 1);
+    struct sight first = cpu_attn_sight(w, g.token), last = cpu_attn_sight(w, g.token + g.n_tokens - 1);
     return (struct group_sight){{first.from, last.to}, {last.from, first.to}};
 }
 
-/* A pass over a piece, page by page: scores of its keys, or sums of its values. */
-struct pass {
-    const struct work *w;
-    struct group g;
-    int head, start; /* first position of the piece */
-    const struct state *state;
-    bool values;
-    const char *next; /* what the page after this one begins with, or NULL */
-};
-
-/* Position `at` of a sequence, in the keys or values of one head. */
-static const char *row_at(const struct pass *p, bool values, int at)
+const char *cpu_attn_row(const struct pass *p, bool values, int at)
 {
     const struct step_batch *batch = p->w->member->batch;
     const struct kv_layer *kv = &p->w->op->kv;
@@ -183,7 +143,7 @@ static void patch(const struct pass *p, struct group g, int from, int to)
     size_t first = (size_t)((g.token - p->g.token) * w->n_share), d_k = (size_t)w->d_k, d_v = (size_t)w->d_v;
     int n = g.n_tokens * w->n_share;
     float *scores = w->scores + first * SCORE_STRIDE + (from - p->start);
-    struct kern_kv rows = {row_at(p, p->values, from), p->values ? kv->v_row_bytes : kv->k_row_bytes, to - from,
+    struct kern_kv rows = {cpu_attn_row(p, p->values, from), p->values ? kv->v_row_bytes : kv->k_row_bytes, to - from,
                            p->values ? w->d_v : w->d_k, p->next};
     if (p->values)
         w->member->kern->kv_sum[kv->type_v](p->state->o + first * d_v, d_v, scores, SCORE_STRIDE, n, &rows);
@@ -195,7 +155,7 @@ static void patch(const struct pass *p, struct group g, int from, int to)
  * what lies before and behind it by halves of the tokens. */
 static void cover(const struct pass *p, struct group g, int from, int to)
 {
-    struct group_sight seen = group_sight_of(p->w, g);
+    struct group_sight seen = cpu_attn_group_sight(p->w, g);
     from = MAX(from, seen.any.from);
     to = MIN(to, seen.any.to);
     if (from >= to) return;
@@ -219,19 +179,18 @@ static void walk_pages(struct pass *p, bool values, int from, int to, const char
     p->values = values;
     for (int at = from; at < to;) {
         int end = MIN(to, (at / KV_PAGE + 1) * KV_PAGE);
-        p->next = end < to ? row_at(p, values, end) : next;
+        p->next = end < to ? cpu_attn_row(p, values, end) : next;
         cover(p, p->g, at, end);
         at = end;
     }
 }
 
-/* Scores of a piece, positions [from, to), to probabilities. */
-static void soften(const struct pass *p, int from, int to)
+void cpu_attn_soften(const struct pass *p, int from, int to)
 {
     const struct work *w = p->w;
     for (int t = 0; t < p->g.n_tokens; t++) {
         int token = p->g.token + t;
-        struct sight own = sight_at(w, token);
+        struct sight own = cpu_attn_sight(w, token);
         int first = MAX(from, own.from), n = MIN(to, own.to) - first;
         for (int i = t * w->n_share, h = 0; n > 0 && h < w->n_share; h++, i++) {
             float *row = w->scores + (size_t)i * SCORE_STRIDE + (first - p->start);
@@ -248,14 +207,18 @@ static void attend_piece(const struct work *w, struct group g, int head, int sta
                          const struct state *s)
 {
     struct pass p = {.w = w, .g = g, .head = head, .start = start, .state = s};
-    struct sight seen = group_sight_of(w, g).any;
+    struct sight seen = cpu_attn_group_sight(w, g).any;
     int from = MAX(start, seen.from), to = MIN(start + ATTN_PIECE, seen.to);
 
     state_reset(s, g.n_tokens * w->n_share, w->d_v);
     if (from >= to) return;
-    walk_pages(&p, false, from, to, row_at(&p, true, from));
-    soften(&p, from, to);
-    walk_pages(&p, true, from, to, to < until ? row_at(&p, false, to) : NULL);
+    if (cpu_attn_takes_tiles(&p)) {
+        cpu_attn_tiles(&p, from, to);
+        return;
+    }
+    walk_pages(&p, false, from, to, cpu_attn_row(&p, true, from));
+    cpu_attn_soften(&p, from, to);
+    walk_pages(&p, true, from, to, to < until ? cpu_attn_row(&p, false, to) : NULL);
 }
 
 static void load_queries(const struct work *w, struct group g, int head)
@@ -314,7 +277,7 @@ static void attend_whole(const struct work *w, struct group g, int head)
 {
     struct state to = w->running;
     int n = g.n_tokens * w->n_share, d = w->d_v;
-    struct sight seen = group_sight_of(w, g).any;
+    struct sight seen = cpu_attn_group_sight(w, g).any;
     load_queries(w, g, head);
     start_state(w, &to, n, head);
     for (int start = seen.from / ATTN_PIECE * ATTN_PIECE; start < seen.to; start += ATTN_PIECE) {
@@ -326,12 +289,13 @@ static void attend_whole(const struct work *w, struct group g, int head)
     store_output(w, g, head, &to);
 }
 
-/* The group of at most so many tokens that starts at `token`. */
+/* The group of at most so many tokens of one kind that starts at `token`. */
 static struct group group_at(const struct step_batch *batch, int token, int most)
 {
     struct group g = {token, 1};
     while (g.n_tokens < most && token + g.n_tokens < batch->n_tokens &&
            batch->seq[token + g.n_tokens] == batch->seq[token] &&
+           batch->generated[token + g.n_tokens] == batch->generated[token] &&
            batch->pos[token + g.n_tokens] == batch->pos[token] + g.n_tokens)
         g.n_tokens++;
     return g;

@@ -1,7 +1,8 @@
-/* pack_scalar.c - rows into strips and one block out of a strip again: the definition of strip.h's layout. */
+/* pack_scalar.c - rows into strips, columns into strips, and one block out of a strip again: the definition of strip.h's layout. */
 #include <string.h>
 
 #include "base.h"
+#include "convert.h"
 #include "parts_scalar.h"
 #include "strip_block.h"
 
@@ -37,6 +38,17 @@ void pack_scalar(void *strip, enum dtype dtype, const void *rows, size_t row_byt
             }
         }
         chunk += (size_t)n_blocks * STRIP * f->bytes;
+    }
+}
+
+void turn_scalar(void *strips, size_t stride, const float *rows, int n, int d)
+{
+    for (int c = 0; c < ROUND_UP(d, STRIP); c++) {
+        char *at = (char *)strips + (size_t)(c / STRIP) * stride + (size_t)(c % STRIP) * 4;
+        for (int j = 0; j < n + n % 2; j++) {
+            uint16_t h = c < d && j < n ? bf16_of_float(rows[(size_t)j * (size_t)d + (size_t)c]) : 0;
+            memcpy(at + (size_t)(j / 2) * STRIP * 4 + (size_t)(j % 2) * 2, &h, sizeof h);
+        }
     }
 }
 

@@ -20,6 +20,7 @@ void quant_act_scalar(struct act_q8 *dst, const float *x, size_t n);
 
 /* pack_scalar.c */
 void pack_scalar(void *strip, enum dtype dtype, const void *rows, size_t row_bytes, int n_rows, int n_cols);
+void turn_scalar(void *strips, size_t stride, const float *rows, int n, int d);
 
 /* act_scalar.c */
 void act_silu_scalar(float *y, const float *gate, const float *up, size_t n);

@@ -36,6 +36,7 @@ const struct kern_ops kern_scalar = {
     .pack = pack_scalar,
     .mm = BY_TYPE(mm),
     .mm_tiles = BY_TYPE(mm_tiles),
+    .turn = turn_scalar,
     .decode = BY_TYPE(decode),
     .encode = BY_TYPE(encode),
     .encode_weighted = {[DTYPE_Q4_0] = encode_weighted_q4_0_scalar,

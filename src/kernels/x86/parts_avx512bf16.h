@@ -5,5 +5,6 @@
 #include "kern.h"
 
 kern_mm_fn mm_tiles_f16_avx512bf16, mm_tiles_bf16_avx512bf16;
+void turn_avx512bf16(void *strips, size_t stride, const float *rows, int n, int d);
 
 #endif

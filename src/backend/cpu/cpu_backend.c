@@ -14,7 +14,7 @@
 
 /* What a step may pack for good: little of a short prompt's time, since a first token is waited for, and a tenth of
  * a long one's; then quickly, for a weight that is not packed costs more in every step. */
-static const long long ALLOWANCE_BYTES = 128 << 20, ALLOWANCE_TOKEN_BYTES = 8 << 20, ALLOWANCE_NEXT_BYTES = 512 << 20;
+static const long long ALLOWANCE_TOKEN_BYTES = 8 << 20, ALLOWANCE_NEXT_BYTES = 512 << 20;
 static const size_t SETTLE_BYTES = 32 << 20; /* some 10 ms: as long as a request may have to wait for */
 
 static void cpu_close(struct backend **out)
@@ -216,8 +216,7 @@ static int cpu_run(struct backend *base, const struct step *step, struct redline
                        b->limits.n_outputs);
     b->step = step;
     bool begun = step->batch.generated[0]; /* one stream at least */
-    store_allow(&b->store, begun ? ALLOWANCE_NEXT_BYTES
-                                 : ALLOWANCE_BYTES + step->batch.n_tokens * ALLOWANCE_TOKEN_BYTES);
+    store_allow(&b->store, begun ? ALLOWANCE_NEXT_BYTES : step->batch.n_tokens * ALLOWANCE_TOKEN_BYTES);
     if (!b->adapt) {
         team_run(b->team, run_member, b);
         return 0;

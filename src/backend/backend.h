@@ -12,7 +12,7 @@ struct backend; /* one open device */
 
 /* Who wants to see what goes into the products.  Backends that cannot show it refuse to open. */
 struct backend_watch {
-    /* This weight has been placed, and products will read it. */
+    /* Products will read this weight, or views of it. */
     int (*weight)(void *user, struct str name, const struct weight *w, struct redline_err *err);
 
     /* n rows of w->n_cols float32 numbers, `stride` apart, that matrix `mat` of w is multiplied with now: before
@@ -44,9 +44,15 @@ struct backend_ops {
                    struct redline_err *err);
     void (*release)(struct backend *b, void *p, size_t bytes); /* accepts NULL */
 
-    /* Makes a weight of the mapped file usable: checks that kernels exist for its type, and sets w->placed.
-     * `whole`: products read it; otherwise single rows are looked up.  `name` is for messages. */
-    int (*place)(struct backend *b, struct weight *w, bool whole, struct str name, struct redline_err *err);
+    /* Makes a weight of the mapped file usable: checks that kernels exist for its type, and sets `placed` of the
+     * parts that products read: of w itself, or of views of it.  Of a weight without parts, single rows are looked
+     * up.  `name` is for messages. */
+    int (*place)(struct backend *b, const struct weight *w, struct weight *const *parts, int n_parts, struct str name,
+                 struct redline_err *err);
+
+    /* Whether place() brings parts of this type into another layout, which takes as many bytes; else they are read
+     * as they are mapped. */
+    bool (*packs)(const struct backend_params *params, enum dtype dtype);
 
     /* Scratch memory for steps within these limits: how much, and getting it. */
     size_t (*scratch_bytes)(const struct step_limits *limits, const struct backend_params *params);
@@ -58,6 +64,10 @@ struct backend_ops {
     /* Some milliseconds of work that would otherwise slow later steps down, such as bringing weights into another
      * layout; true when there is none.  By the thread that calls run(). */
     bool (*settle)(struct backend *b);
+
+    /* Whether the last step brought weights into another layout beside its work, so that it says little about the
+     * speed of the next. */
+    bool (*packed)(const struct backend *b);
 
     /* How many threads the last step used. */
     int (*n_used)(const struct backend *b);

@@ -35,7 +35,7 @@ struct weight { /* matrices of one tensor, [n_mats, n_rows, n_cols] */
     size_t row_bytes;  /* from row to row */
     size_t mat_bytes;  /* from expert to expert */
     const void *data;  /* in the mapped file */
-    void *placed;      /* what the backend made of it, of all of a tensor though this may be a part; NULL: nothing */
+    void *placed;      /* what the backend made of it; NULL: nothing */
 };
 
 struct linear { /* y = w x + bias */

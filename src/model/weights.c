@@ -282,6 +282,18 @@ static int check_shape(const struct binder *bind, const struct binding *row,
     return 0;
 }
 
+static int place(const struct binder *bind, const struct weight *w, struct weight *const *parts, int n_parts,
+                 struct str name)
+{
+    return bind->b ? bind->b->ops->place(bind->b, w, parts, n_parts, name, bind->err) : 0;
+}
+
+/* Whether the tensor is multiplied in parts, which cut_views() makes. */
+static bool is_cut(enum need need)
+{
+    return need == QKV_FUSED || need == EXPANDED || need == DENSE_FUSED || need == EXPERTS_FUSED;
+}
+
 static int bind_tensor(const struct binder *bind, const struct binding *row,
                        const struct gguf_tensor *t, char *base)
 {
@@ -302,7 +314,8 @@ static int bind_tensor(const struct binder *bind, const struct binding *row,
                          .row_bytes = row_bytes,
                          .mat_bytes = row_bytes * (size_t)t->shape[1],
                          .data = t->data};
-    return bind->b ? bind->b->ops->place(bind->b, w, row->form == MATRIX, t->name, bind->err) : 0;
+    if (row->form == MATRIX) bind->out->product_bytes[t->dtype] += t->bytes;
+    return is_cut(row->need) ? 0 : place(bind, w, &w, row->form == MATRIX, t->name);
 }
 
 static int bind_row(const struct binder *bind, const struct binding *row, int layer, char *base)
@@ -334,18 +347,31 @@ static struct linear view(const struct linear *all, int first, int n_rows)
     return part;
 }
 
-static void cut_views(struct layer_weights *l, const struct hparams *h)
+static int place_views(const struct binder *bind, int layer, const char *name, const struct linear *all,
+                       struct weight *const *parts, int n_parts)
 {
+    char full[96];
+    snprintf(full, sizeof full, "blk.%d.%s", layer, name);
+    return place(bind, &all->w, parts, n_parts, str_of(full));
+}
+
+static int cut_views(const struct binder *bind, int layer)
+{
+    const struct hparams *h = bind->h;
+    struct layer_weights *l = &bind->out->layers[layer];
     int q = h->n_heads * h->d_k, k = h->n_kv_heads * h->d_k, v = h->n_kv_heads * h->d_v;
     if (l->wqkv.w.n_mats) {
         l->wq = view(&l->wqkv, 0, q);
         l->wk = view(&l->wqkv, q, k);
         l->wv = view(&l->wqkv, q + k, v);
+        TRY(place_views(bind, layer, "attn_qkv.weight", &l->wqkv, (struct weight *[]){&l->wq.w, &l->wk.w, &l->wv.w}, 3));
     }
     if (l->gate_up.w.n_mats) {
         int width = l->gate_up.w.n_rows / 2;
         l->gate = view(&l->gate_up, 0, width);
         l->up = view(&l->gate_up, width, width);
+        TRY(place_views(bind, layer, hparams_has_experts(h, layer) ? "ffn_gate_up_exps.weight" : "ffn_up.weight",
+                        &l->gate_up, (struct weight *[]){&l->gate.w, &l->up.w}, 2));
     }
     if (l->wkv_b.w.n_mats) { /* d_nope rows of keys and d_v of values, head after head */
         struct linear heads = l->wkv_b;
@@ -354,7 +380,9 @@ static void cut_views(struct layer_weights *l, const struct hparams *h)
         heads.w.mat_bytes = (size_t)heads.w.n_rows * heads.w.row_bytes;
         l->wk_b = view(&heads, 0, h->d_nope);
         l->wv_b = view(&heads, h->d_nope, h->d_v);
+        TRY(place_views(bind, layer, "attn_kv_b.weight", &l->wkv_b, (struct weight *[]){&l->wk_b.w, &l->wv_b.w}, 2));
     }
+    return 0;
 }
 
 static uint64_t ops_of(const struct linear *l, int n_mats)
@@ -401,7 +429,8 @@ static int bind_head(const struct binder *bind)
     struct weights *w = bind->out;
     if (bind->h->encoder || w->head.w.n_mats > 0) return 0;
     w->head.w = w->embed; /* the embedding is the head too */
-    return bind->b ? bind->b->ops->place(bind->b, &w->head.w, true, STR("token_embd.weight"), bind->err) : 0;
+    w->product_bytes[w->head.w.dtype] += w->head.w.mat_bytes;
+    return place(bind, &w->head.w, (struct weight *[]){&w->head.w}, 1, STR("token_embd.weight"));
 }
 
 int weights_bind(struct weights *out, const struct hparams *h, const struct gguf *g,
@@ -421,7 +450,7 @@ int weights_bind(struct weights *out, const struct hparams *h, const struct gguf
         for (size_t i = 0; !status && i < COUNT_OF(layer_table); i++)
             status = bind_row(&bind, &layer_table[i], l, (char *)&out->layers[l]);
         out->layers[l].bytes = out->bytes - before;
-        if (!status) cut_views(&out->layers[l], h);
+        if (!status) status = cut_views(&bind, l);
     }
     if (!status) status = bind_head(&bind);
     if (status) {

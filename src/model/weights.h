@@ -54,6 +54,7 @@ struct weights {
     struct linear dense[2];      /* of embeddings, behind the last norm; or absent */
     struct layer_weights *layers; /* [L], owned */
     uint64_t bytes;              /* of all tensors that are used, once each */
+    uint64_t product_bytes[DTYPE_COUNT]; /* of those, what products read, by type */
     uint64_t token_bytes;        /* read for one token: the above less the embedding (unless it is the
                                     head too) and less the experts that are not chosen */
     uint64_t token_ops;          /* in the layers' products for one token; a multiply-add is two */

@@ -60,17 +60,21 @@ static void cpu_release(struct backend *b, void *p, size_t bytes)
     mem_release(p, bytes);
 }
 
-static int cpu_place(struct backend *base, struct weight *w, bool whole, struct str name,
-                     struct redline_err *err)
+static bool cpu_packs(const struct backend_params *params, enum dtype dtype)
+{
+    return !(params->exact && dtype_info(dtype)->is_quantized);
+}
+
+static int cpu_place(struct backend *base, const struct weight *w, struct weight *const *parts, int n_parts,
+                     struct str name, struct redline_err *err)
 {
     struct cpu_backend *b = (struct cpu_backend *)base;
     if (!b->kern->mm[w->dtype] || !b->kern->decode[w->dtype])
         return err_set(err, REDLINE_SUPPORT, "tensor '%.*s' is of type %s, which has no kernel",
                        STR_ARG(name), dtype_name(w->dtype));
-    if (!whole) return 0;
-    bool read_as_mapped = b->exact && dtype_info(w->dtype)->is_quantized;
-    if (!read_as_mapped) TRY(store_place(&b->store, w, err));
-    return b->watch ? b->watch->weight(b->watch->user, name, w, err) : 0;
+    bool packs = cpu_packs(&(struct backend_params){.exact = b->exact}, w->dtype);
+    for (int i = 0; packs && i < n_parts; i++) TRY(store_place(&b->store, parts[i], err));
+    return b->watch && n_parts > 0 ? b->watch->weight(b->watch->user, name, w, err) : 0;
 }
 
 /* The columns of the widest weight. */
@@ -217,16 +221,15 @@ static int cpu_run(struct backend *base, const struct step *step, struct redline
     b->step = step;
     bool begun = step->batch.generated[0]; /* one stream at least */
     store_allow(&b->store, begun ? ALLOWANCE_NEXT_BYTES : step->batch.n_tokens * ALLOWANCE_TOKEN_BYTES);
-    if (!b->adapt) {
-        team_run(b->team, run_member, b);
-        return 0;
+    if (b->adapt) {
+        int n = pace_threads(&b->pace, step->batch.n_tokens);
+        team_limit(b->team, n);
+        atomic_store_explicit(&b->n_used, n, memory_order_relaxed);
     }
-    int n = pace_threads(&b->pace, step->batch.n_tokens);
-    team_limit(b->team, n);
-    atomic_store_explicit(&b->n_used, n, memory_order_relaxed);
     uint64_t start = clock_ns(), slept = team_slept_ns(b->team);
     team_run(b->team, run_member, b);
-    if (!store_packed_some(&b->store)) /* that is no measure of the next step */
+    b->packed = store_packed_some(&b->store);
+    if (b->adapt && !b->packed) /* that would be no measure of the next step */
         pace_learn(&b->pace, step->batch.n_tokens, clock_ns() - start, team_slept_ns(b->team) - slept);
     return 0;
 }
@@ -235,6 +238,11 @@ static bool cpu_settle(struct backend *base)
 {
     struct cpu_backend *b = (struct cpu_backend *)base;
     return store_settle(&b->store, b->team, b->kern, SETTLE_BYTES);
+}
+
+static bool cpu_packed(const struct backend *base)
+{
+    return ((const struct cpu_backend *)base)->packed;
 }
 
 static int cpu_n_used(const struct backend *base)
@@ -261,10 +269,12 @@ const struct backend_ops backend_cpu = {
     .reserve = cpu_reserve,
     .release = cpu_release,
     .place = cpu_place,
+    .packs = cpu_packs,
     .scratch_bytes = cpu_scratch_bytes,
     .prepare = cpu_prepare_scratch,
     .run = cpu_run,
     .settle = cpu_settle,
+    .packed = cpu_packed,
     .n_used = cpu_n_used,
     .kernel = cpu_kernel,
 };

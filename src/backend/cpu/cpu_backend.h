@@ -56,6 +56,7 @@ struct cpu_backend {
     struct pace pace;
     _Atomic int n_used;   /* threads of the last step; asked for by any thread */
     struct store store;   /* of weights */
+    bool packed;          /* some of them, in the last step */
     const struct backend_watch *watch; /* or NULL */
     const struct kern_ops *kern;
     bool exact;

@@ -56,8 +56,10 @@ int store_place(struct store *s, struct weight *w, struct redline_err *err)
     p->n_cols = w->n_cols;
     p->rows = w->data;
     p->row_bytes = w->row_bytes;
-    p->n_rows = (int64_t)w->n_rows * w->n_mats;
-    p->n_strips = CEIL_DIV(p->n_rows, STRIP);
+    p->mat_bytes = w->mat_bytes;
+    p->n_rows = w->n_rows;
+    p->mat_strips = CEIL_DIV(w->n_rows, STRIP);
+    p->n_strips = (int64_t)w->n_mats * p->mat_strips;
     p->strip_bytes = strip_bytes(strip_form(w->dtype), w->n_cols);
     p->state = mem_new((size_t)p->n_strips, sizeof *p->state);
     if (!p->state) return err_memory(err, (size_t)p->n_strips, "the states of strips");
@@ -79,17 +81,35 @@ void store_free(struct store *s)
     *s = (struct store){0};
 }
 
+/* The rows of a strip in the file, and how many they are. */
+static const char *rows_of(const struct placed *p, int64_t strip, int *n_rows)
+{
+    int first = (int)(strip % p->mat_strips) * STRIP;
+    *n_rows = MIN(STRIP, p->n_rows - first);
+    return p->rows + (size_t)(strip / p->mat_strips) * p->mat_bytes + (size_t)first * p->row_bytes;
+}
+
 static void pack_strip(const struct placed *p, int64_t strip, const struct kern_ops *kern)
 {
-    kern->pack(p->strips + (size_t)strip * p->strip_bytes, p->dtype, p->rows + (size_t)strip * STRIP * p->row_bytes,
-               p->row_bytes, (int)MIN((int64_t)STRIP, p->n_rows - strip * STRIP), p->n_cols);
+    int n_rows;
+    const char *rows = rows_of(p, strip, &n_rows);
+    kern->pack(p->strips + (size_t)strip * p->strip_bytes, p->dtype, rows, p->row_bytes, n_rows, p->n_cols);
+}
+
+/* From the first row of one strip to the last of another, with what lies between matrices. */
+static size_t span_bytes(const struct placed *p, int64_t first, int64_t last)
+{
+    int n_first, n_last;
+    const char *begin = rows_of(p, first, &n_first), *end = rows_of(p, last, &n_last);
+    return (size_t)(end - begin) + (size_t)n_last * p->row_bytes;
 }
 
 /* Packs what is not; false when another thread is at some of it. */
 static bool pack_strips(struct placed *p, int64_t first, int64_t last, const struct kern_ops *kern)
 {
-    const char *rows = p->rows + (size_t)first * STRIP * p->row_bytes;
-    size_t bytes = (size_t)(MIN(last * STRIP, p->n_rows) - first * STRIP) * p->row_bytes;
+    int n_rows;
+    const char *rows = rows_of(p, first, &n_rows);
+    size_t bytes = span_bytes(p, first, last - 1);
     long long n_packed = 0;
     bool all = true;
     file_map_want(rows, bytes);
@@ -105,7 +125,7 @@ static bool pack_strips(struct placed *p, int64_t first, int64_t last, const str
     }
     file_map_forget(rows, bytes);
     if (n_packed > 0 && atomic_fetch_add(&p->n_packed, n_packed) + n_packed == p->n_strips)
-        file_map_forget(p->rows, (size_t)p->n_rows * p->row_bytes); /* pages that two calls shared */
+        file_map_forget(p->rows, span_bytes(p, 0, p->n_strips - 1)); /* pages that two calls shared */
     return all;
 }
 
@@ -159,9 +179,9 @@ bool store_settle(struct store *s, struct team *team, const struct kern_ops *ker
 const char *store_strips(const struct weight *w, size_t offset, int n_rows, const struct kern_ops *kern)
 {
     struct placed *p = w->placed;
-    int64_t row = (int64_t)(((const char *)w->data - p->rows + (ptrdiff_t)offset) / (ptrdiff_t)p->row_bytes);
-    if (row % STRIP) return NULL;
-    int64_t first = row / STRIP, last = CEIL_DIV(row + n_rows, STRIP);
+    int64_t row = (int64_t)(offset % p->mat_bytes / p->row_bytes);
+    int64_t first = (int64_t)(offset / p->mat_bytes) * p->mat_strips + row / STRIP;
+    int64_t last = first + CEIL_DIV(n_rows, STRIP);
     const char *strips = p->strips + (size_t)first * p->strip_bytes;
     if (atomic_load_explicit(&p->n_packed, memory_order_acquire) == p->n_strips) return strips;
     for (int64_t i = first; i < last; i++) {

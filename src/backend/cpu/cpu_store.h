@@ -4,8 +4,8 @@
  * them.  Nothing is packed while a model is loaded.  Whoever multiplies with rows that are not packed does that, uses
  * them and lets go of the file's pages: for good as far as the step's allowance reaches, for the moment beyond it, so
  * that the first token need not wait for all.  The rest follows between requests.  At no time is more than the rows at
- * hand in memory twice, but for parts of a weight that begin within a strip: those are packed for the moment every
- * time.  A strip gives the same bits, packed for good or for the moment. */
+ * hand in memory twice.  Every matrix begins a strip of its own, so of a tensor that holds several the parts that
+ * are multiplied are placed, each for itself.  A strip gives the same bits, packed for good or for the moment. */
 #ifndef CPU_STORE_H
 #define CPU_STORE_H
 
@@ -23,15 +23,16 @@ struct store_block { /* of address space; weights lie in it one behind the other
     size_t bytes, used;
 };
 
-/* What struct weight's `placed` points to.  Its matrices are one, of all their rows; views of it share it. */
+/* What struct weight's `placed` points to. */
 struct placed {
     struct placed *next;
     struct store *store;
     enum dtype dtype;
     int n_cols;
     const char *rows;     /* of the file */
-    size_t row_bytes;
-    int64_t n_rows, n_strips;
+    size_t row_bytes, mat_bytes;
+    int n_rows, mat_strips; /* of each matrix */
+    int64_t n_strips;       /* of all */
     char *strips;         /* [n_strips] */
     size_t strip_bytes;
     atomic_uchar *state;  /* [n_strips] enum strip_state */
@@ -61,8 +62,8 @@ bool store_packed_some(const struct store *s);
 bool store_settle(struct store *s, struct team *team, const struct kern_ops *kern, size_t bytes);
 
 /* Strips of the n_rows rows of w that begin at w->data + offset, packed by this call where nobody has done that.
- * NULL when they do not begin where a strip does, the allowance is used up, or another thread is packing some of
- * them now: then store_pack_rows() makes strips for the moment. */
+ * They begin at a multiple of STRIP in one matrix.  NULL when the allowance is used up, or another thread is packing
+ * some of them now: then store_pack_rows() makes strips for the moment. */
 const char *store_strips(const struct weight *w, size_t offset, int n_rows, const struct kern_ops *kern);
 
 /* The n_rows rows that begin at w->data + offset, as strips one behind the other. */

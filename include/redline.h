@@ -149,6 +149,9 @@ struct redline_done {
     uint64_t prefill_ns; /* from there until the logits of the last prompt token */
     uint64_t decode_ns;  /* from there to the last token; n_decoded forward passes */
     size_t n_decoded;
+    bool prefill_packed; /* some of its steps brought weights into the layout of the kernels beside their work: an
+                            engine that has settled is faster (redline_engine_settle()) */
+    size_t n_decoded_packed; /* so many of n_decoded did */
 };
 
 struct redline_event {

@@ -53,7 +53,9 @@ struct redline_plan {
     int n_threads, n_ctx, n_seqs, n_ubatch, n_layers;
     const char *type_k, *type_v;
     uint64_t weight_bytes;     /* used tensors */
-    bool huge_pages;           /* for what is packed of them, at first use */
+    uint64_t packed_bytes;     /* of those, what products read in a layout of their own, made at first use; the rest
+                                  is read as it is mapped */
+    bool huge_pages;           /* for what is packed */
     uint64_t unused_bytes;     /* tensors that nothing reads */
     uint64_t kv_bytes;         /* address space; memory as it is touched */
     uint64_t kv_token_bytes;   /* of one position over all layers that see the whole context */

@@ -149,6 +149,18 @@ double cmd_decode_share(const struct redline_event *done, const struct redline_e
     return decode_rate(done) * token_bytes / bandwidth;
 }
 
+const char *cmd_prefill_note(const struct redline_event *done)
+{
+    return done->done.prefill_packed ? ", also packed weights" : "";
+}
+
+void cmd_decode_note(const struct redline_event *done, char *out, size_t n)
+{
+    *out = '\0';
+    if (done->done.n_decoded_packed)
+        snprintf(out, n, ", %zu of %zu steps also packed weights", done->done.n_decoded_packed, done->done.n_decoded);
+}
+
 void cmd_decode_text(const struct redline_event *done, const struct redline_engine_facts *facts,
                      double bandwidth, char *out, size_t n)
 {

@@ -83,6 +83,11 @@ void cmd_on_load(void *user, const struct redline_event *event);
 double cmd_decode_share(const struct redline_event *done, const struct redline_engine_facts *facts,
                         double bandwidth);
 
+/* What stands behind the number of tokens where steps did more than their work: ", also packed weights", and
+ * ", 7 of 99 steps also packed weights" in n bytes of buffer; or nothing. */
+const char *cmd_prefill_note(const struct redline_event *done);
+void cmd_decode_note(const struct redline_event *done, char *out, size_t n);
+
 /* "decode 41.2 tok/s, 93 % of the 36.1 GB/s measured here", n bytes of buffer. */
 void cmd_decode_text(const struct redline_event *done, const struct redline_engine_facts *facts,
                      double bandwidth, char *out, size_t n);

@@ -133,7 +133,7 @@ static void print_measured(struct chat *c, const struct redline_event *done)
 {
     struct redline_engine_facts facts;
     struct redline_err err;
-    char prefill[64] = "", decode[160];
+    char prefill[64] = "", decode[160], note[80];
     size_t n_read = done->done.n_prompt - done->done.n_cached;
     if (c->quiet) return;
     redline_engine_facts(c->engine, &facts);
@@ -145,8 +145,10 @@ static void print_measured(struct chat *c, const struct redline_event *done)
     if (done->done.prefill_ns)
         snprintf(prefill, sizeof prefill, "%.1f tok/s ", (double)n_read * 1e9 / (double)done->done.prefill_ns);
     cmd_decode_text(done, &facts, c->bandwidth, decode, sizeof decode);
-    fprintf(stderr, "prefill %s(%zu tokens, %zu cached) | %s (%zu tokens, stop: %s)\n", prefill, n_read,
-            done->done.n_cached, decode, done->done.n_generated, cmd_stop_text(done->done.stop));
+    cmd_decode_note(done, note, sizeof note);
+    fprintf(stderr, "prefill %s(%zu tokens, %zu cached%s) | %s (%zu tokens%s, stop: %s)\n", prefill, n_read,
+            done->done.n_cached, cmd_prefill_note(done), decode, done->done.n_generated, note,
+            cmd_stop_text(done->done.stop));
 }
 
 /* The assistant's message as far as it came. */

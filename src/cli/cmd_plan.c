@@ -40,15 +40,26 @@ static int print_layers(const struct redline_model *model, const struct plan *pl
     return 0;
 }
 
+/* Where the weights will be read; what is packed takes the place of the pages that it was made of. */
+static void weights_text(const struct redline_plan *p, char *out, size_t n)
+{
+    char packed[32];
+    cmd_bytes_text(p->packed_bytes, packed, sizeof packed);
+    if (p->packed_bytes == 0)
+        snprintf(out, n, "as the file is mapped, %d layers on %s", p->n_layers, p->device);
+    else
+        snprintf(out, n, "%s of them packed%s at first use, %d layers on %s", packed,
+                 p->huge_pages ? " into huge pages" : "", p->n_layers, p->device);
+}
+
 static int print_text(const struct redline_model *model, const struct plan *plan, struct buf *out,
                       struct redline_err *err)
 {
     const struct redline_plan *p = &plan->p;
-    char kv[96], where[96];
+    char kv[96], where[128];
     snprintf(kv, sizeof kv, "%d tokens, %s keys, %s values; memory as it is touched", p->n_ctx, p->type_k,
              p->type_v);
-    snprintf(where, sizeof where, "%s, %d layers on %s",
-             p->huge_pages ? "packed into huge pages at first use" : "packed at first use", p->n_layers, p->device);
+    weights_text(p, where, sizeof where);
     TRY(buf_printf(out, err, "device %s, %d thread%s, batches of up to %d tokens\n\n", p->device,
                    p->n_threads, p->n_threads == 1 ? "" : "s", p->n_ubatch));
     TRY(print_row(out, "weights", p->weight_bytes, where, err));
@@ -74,7 +85,7 @@ static int print_json(const struct plan *plan, struct buf *out, struct redline_e
 {
     const struct redline_plan *p = &plan->p;
     json_t *root = json_pack(
-        "{s:s, s:i, s:i, s:i, s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:b}",
+        "{s:s, s:i, s:i, s:i, s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:b, s:I}",
         "device", p->device, "n_threads", p->n_threads, "n_ctx", p->n_ctx, "n_ubatch", p->n_ubatch,
         "n_layers", p->n_layers, "type_k", p->type_k, "type_v", p->type_v, "weight_bytes",
         (json_int_t)p->weight_bytes, "unused_bytes", (json_int_t)p->unused_bytes, "kv_bytes",
@@ -84,7 +95,7 @@ static int print_json(const struct plan *plan, struct buf *out, struct redline_e
         (json_int_t)p->buffer_bytes, "scratch_bytes", (json_int_t)p->scratch_bytes, "total_bytes",
         (json_int_t)p->total_bytes, "available_bytes", (json_int_t)p->available_bytes, "limit_bytes",
         (json_int_t)p->limit_bytes, "token_bytes", (json_int_t)p->token_bytes, "n_ctx_train",
-        p->n_ctx_train, "n_ctx_fits", p->n_ctx_fits, "fits", p->fits);
+        p->n_ctx_train, "n_ctx_fits", p->n_ctx_fits, "fits", p->fits, "packed_bytes", (json_int_t)p->packed_bytes);
     char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     int status = text ? buf_printf(out, err, "%s\n", text) : err_memory(err, 0, "the JSON text");
     free(text);
@@ -113,6 +124,7 @@ int cmd_plan(int argc, char **argv)
     const struct opt options[] = {
         settings_opt(&set, SETTING_MODEL, &plan.model_path),
         SETTINGS_ENGINE(&set, p),
+        settings_opt(&set, SETTING_EXACT, &p->exact),
         {"--layers", NULL, OPT_FLAG, &plan.layers, 0, 0, "a line for every layer"},
         {"--json", NULL, OPT_FLAG, &plan.json, 0, 0, "one JSON object"},
     };

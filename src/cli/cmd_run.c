@@ -115,24 +115,25 @@ static int measure(struct run *r, struct measured *m, struct redline_err *err)
 
 static void print_measured(const struct run *r, const struct measured *m)
 {
-    char peak[32], decode[160], fewer[64] = "";
+    char peak[32], decode[160], note[80], fewer[64] = "";
     int n_used = m->facts.n_threads_used;
     if (n_used < m->facts.plan.n_threads) /* nothing falls back silently */
         snprintf(fewer, sizeof fewer, " (%d in use, others are busy)", n_used);
     cmd_bytes_text(m->facts.peak_rss_bytes, peak, sizeof peak);
     cmd_decode_text(&r->done, &m->facts, m->bandwidth, decode, sizeof decode);
+    cmd_decode_note(&r->done, note, sizeof note);
     fprintf(stderr,
-            "load %.0f ms | prefill %.1f tok/s (%zu tokens) | %s (%zu tokens, stop: %s) | peak %s | %s, "
+            "load %.0f ms | prefill %.1f tok/s (%zu tokens%s) | %s (%zu tokens%s, stop: %s) | peak %s | %s, "
             "%d thread%s%s, %s kernels for %s\n",
-            m->load_ms, m->prefill_rate, r->done.done.n_prompt, decode, r->done.done.n_generated,
-            cmd_stop_text(r->done.done.stop), peak, m->facts.cpu, m->facts.plan.n_threads,
+            m->load_ms, m->prefill_rate, r->done.done.n_prompt, cmd_prefill_note(&r->done), decode,
+            r->done.done.n_generated, note, cmd_stop_text(r->done.done.stop), peak, m->facts.cpu, m->facts.plan.n_threads,
             m->facts.plan.n_threads == 1 ? "" : "s", fewer, m->facts.kernel, m->facts.kernel_type);
 }
 
 static int print_json(const struct run *r, const struct measured *m, struct redline_err *err)
 {
     json_t *root = json_pack(
-        "{s:s%, s:s%, s:s, s:I, s:I, s:f, s:f, s:o, s:f, s:o, s:I, s:I, s:s, s:s, s:i, s:i, s:i, s:s, s:s}",
+        "{s:s%, s:s%, s:s, s:I, s:I, s:f, s:f, s:o, s:f, s:o, s:I, s:I, s:s, s:s, s:i, s:i, s:i, s:s, s:s, s:b, s:I}",
         "prompt", r->text.p, r->text.n, "text", r->answer.p ? r->answer.p : "", r->answer.n, "stop",
         cmd_stop_text(r->done.done.stop), "n_prompt", (json_int_t)r->done.done.n_prompt, "n_generated",
         (json_int_t)r->done.done.n_generated, "load_ms", m->load_ms, "prefill_tokens_per_s",
@@ -143,7 +144,8 @@ static int print_json(const struct run *r, const struct measured *m, struct redl
         (json_int_t)m->facts.kv_touched_bytes, "device", m->facts.plan.device, "cpu", m->facts.cpu,
         "n_threads", m->facts.plan.n_threads, "n_threads_used", m->facts.n_threads_used, "n_ctx",
         m->facts.plan.n_ctx, "kernel", m->facts.kernel,
-        "kernel_type", m->facts.kernel_type);
+        "kernel_type", m->facts.kernel_type, "prefill_packed", r->done.done.prefill_packed, "n_decoded_packed",
+        (json_int_t)r->done.done.n_decoded_packed);
     char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     int status = text ? cmd_write(text, strlen(text), err)
                       : err_set(err, REDLINE_FORMAT, "the answer is not UTF-8, as JSON has to be");

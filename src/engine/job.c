@@ -289,7 +289,9 @@ void job_end(struct redline_job *job, enum redline_stop stop, uint64_t now)
                                            .queued_ns = (ran ? job->start_ns : now) - job->submit_ns,
                                            .prefill_ns = job->prefilled_ns - job->start_ns,
                                            .decode_ns = job->last_ns - job->prefilled_ns,
-                                           .n_decoded = job->n_decoded}};
+                                           .n_decoded = job->n_decoded,
+                                           .prefill_packed = job->prefill_packed,
+                                           .n_decoded_packed = job->n_decoded_packed}};
     pthread_mutex_lock(&s->lock);
     s->done = event;
     s->ended = true;

@@ -59,7 +59,8 @@ struct redline_job {
     /* the engine's thread */
     enum sched_phase phase;
     int seq;                       /* of the cache, while it runs */
-    size_t n_fed, n_cached, n_decoded;
+    size_t n_fed, n_cached, n_decoded, n_decoded_packed;
+    bool prefill_packed;
     int32_t next;                  /* the token chosen last, to be fed */
     struct sampler sampler;
     double *pool;                  /* [D] EMBED: sum of states, owned */

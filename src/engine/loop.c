@@ -234,7 +234,8 @@ static int fill_batch(struct redline_engine *e, struct redline_err *err)
     return 0;
 }
 
-/* A step costs a share for each prompt token, once enough of them hide the rest. */
+/* A step costs a share for each prompt token, once enough of them hide the rest.  One that also packed weights says
+ * nothing of those that follow. */
 static void learn_speed(struct redline_engine *e, uint64_t step_ns)
 {
     int n_prompt = 0, n = 0;
@@ -242,7 +243,7 @@ static void learn_speed(struct redline_engine *e, uint64_t step_ns)
         n += e->sched.n_feed[i];
         if (e->jobs[i]->phase == SCHED_PREFILL) n_prompt += e->sched.n_feed[i];
     }
-    if (n_prompt < 8) return;
+    if (n_prompt < 8 || e->backend->ops->packed(e->backend)) return;
     double ns = (double)step_ns / n;
     e->prefill_token_ns = e->prefill_token_ns > 0 ? 0.75 * e->prefill_token_ns + 0.25 * ns : ns;
 }
@@ -254,6 +255,7 @@ static void share_outcomes(struct redline_engine *e)
                                 .states = e->model->buffers.states,
                                 .n_vocab = e->model->h.n_vocab,
                                 .width = e->model->h.embed_width,
+                                .packed = e->backend->ops->packed(e->backend),
                                 .candidates = e->candidates};
     int i = 0, n_running = e->n_running;
     for (int planned = 0; planned < n_running; planned++) {

@@ -38,7 +38,10 @@ static bool generate_takes(struct redline_job *job, size_t n, struct outcome_row
 {
     (void)n;
     if (job->phase == SCHED_PREFILL && job->n_fed < job->n_prompt) return false;
-    if (job->phase == SCHED_DECODE) job->n_decoded++;
+    if (job->phase == SCHED_DECODE) {
+        job->n_decoded++;
+        job->n_decoded_packed += rows->packed;
+    }
     job->phase = SCHED_DECODE;
     return choose(job, rows, stop);
 }
@@ -121,6 +124,7 @@ bool outcome_take(struct redline_job *job, size_t n, struct outcome_rows *rows, 
 {
     if (job->phase == SCHED_PREFILL) {
         job->n_fed += n;
+        job->prefill_packed |= rows->packed;
         job_prefilled(job, clock_ns());
     }
     return kinds[job->kind].takes(job, n, rows, stop);

@@ -8,6 +8,7 @@ struct outcome_rows {     /* the next rows that nobody has taken */
     const float *logits;  /* [.., V] */
     const float *states;  /* [.., D] */
     int n_vocab, width;
+    bool packed;          /* weights were, in this step */
     struct candidate *candidates; /* [V] scratch of the sampler */
 };
 

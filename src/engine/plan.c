@@ -78,6 +78,15 @@ static uint64_t total_bytes(const struct redline_model *model, const struct plan
     return model->weights.bytes + sizes->kv_bytes + sizes->buffer_bytes + sizes->scratch_bytes;
 }
 
+/* What products read of the weights in another layout than the file's. */
+static uint64_t packed_bytes(const struct weights *w, const struct backend_params *p)
+{
+    uint64_t bytes = 0;
+    for (int i = 0; i < DTYPE_COUNT; i++)
+        if (w->product_bytes[i] > 0 && backend_cpu.packs(p, (enum dtype)i)) bytes += w->product_bytes[i];
+    return bytes;
+}
+
 /* The longest context, in whole pages, with which all of it fits; 0: none does. */
 static int longest_ctx(const struct redline_model *model, struct plan_params p, uint64_t available)
 {
@@ -118,6 +127,7 @@ int redline_plan(const struct redline_model *model, const struct redline_engine_
         .type_k = dtype_name(p.model.type_k),
         .type_v = dtype_name(shape.shared ? p.model.type_k : p.model.type_v),
         .weight_bytes = model->weights.bytes,
+        .packed_bytes = packed_bytes(&model->weights, &p.backend),
         .unused_bytes = model->gguf->tensor_bytes - model->weights.bytes,
         .kv_bytes = sizes.kv_bytes,
         .kv_token_bytes = sizes.kv.token_bytes,

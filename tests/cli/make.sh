@@ -40,6 +40,8 @@ check "it runs" 0 "Once upon a time, there was a" "$redline" run q.gguf -p "Once
 check "quiet" 0 "" "$redline" quantize "$demo" r.gguf q4_k_m -q -t 1
 same "quiet is quiet" "$tmp/err" /dev/null
 same "one thread" q.gguf r.gguf
+check "a plan of it" 0 "packed" "$redline" plan q.gguf
+check "an exact one" 0 "as the file is mapped" "$redline" plan q.gguf --exact
 check "again" 2 "--allow-requantize" "$redline" quantize q.gguf s.gguf Q4_0
 check "again, allowed" 0 "Q4_0" "$redline" quantize q.gguf s.gguf Q4_0 --allow-requantize
 cp q.gguf before.gguf

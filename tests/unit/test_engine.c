@@ -142,6 +142,22 @@ static void test_no_allocation_between_tokens(void **state)
     close_tiny(&o);
 }
 
+/* Once weights lie as they stay, no step packs; before, steps may have, but no more than there were. */
+static void test_steps_that_pack(void **state)
+{
+    struct opened o = open_tiny(256, 0);
+    struct record early = {0}, late = {0};
+    struct redline_request request = tiny_request(20);
+    (void)state;
+    OK(generate(o.engine, &request, &early));
+    assert_in_range(early.done.done.n_decoded_packed, 0, early.done.done.n_decoded);
+    redline_engine_settle(o.engine);
+    OK(generate(o.engine, &request, &late));
+    assert_false(late.done.done.prefill_packed);
+    assert_int_equal(late.done.done.n_decoded_packed, 0);
+    close_tiny(&o);
+}
+
 /* One list of tokens whatever the number of threads. */
 static void test_thread_counts(void **state)
 {
@@ -299,6 +315,7 @@ int main(void)
         cmocka_unit_test(test_stories),
         cmocka_unit_test(test_no_allocation_between_tokens),
         cmocka_unit_test(test_seed_and_batch),
+        cmocka_unit_test(test_steps_that_pack),
         cmocka_unit_test(test_thread_counts),
         cmocka_unit_test(test_ends),
         cmocka_unit_test(test_refusals),

@@ -11,7 +11,7 @@
 #include "base.h"
 #include "kcheck.h"
 
-enum { ROWS = 35, TOKENS = 20, WIDEST = 11008, ROOM_BYTES = 4 * WIDEST + 64 };
+enum { ROWS = 35, TOKENS = 20, WIDEST = 11008, ROOM_BYTES = 4 * WIDEST + 64, MOST_PARTS = 2048 };
 
 static struct {
     double w[ROWS * WIDEST], magnitude[ROWS * WIDEST], x[TOKENS * WIDEST];
@@ -105,14 +105,14 @@ static void decode_inputs(const struct product *p)
     }
 }
 
-static void call(struct kc *kc, const struct product *p)
+void kc_call_product(struct kc *kc, kern_mm_fn *mm, const struct kern_mm_args *a)
 {
     kc_before(kc);
-    kc->ops->mm[p->dtype](&p->a);
+    mm(a);
     kc_after(kc);
-    for (int t = 0; t + 1 < p->a.n_tokens; t++) {
-        const float *gap = p->a.y + (size_t)t * p->a.y_stride + p->a.n_rows;
-        if (!kc_is_canary(gap, (p->a.y_stride - (size_t)p->a.n_rows) * sizeof *gap))
+    for (int t = 0; t + 1 < a->n_tokens; t++) {
+        const float *gap = a->y + (size_t)t * a->y_stride + a->n_rows;
+        if (!kc_is_canary(gap, (a->y_stride - (size_t)a->n_rows) * sizeof *gap))
             kc_fail(kc, "wrote between the rows of its output");
     }
 }
@@ -164,7 +164,7 @@ static void shape(struct kc *kc, enum kc_fill fill, int rows, int cols, int toke
     kc_case(kc, "R=%d C=%d T=%d, %s, guard %s", rows, cols, tokens, kc_fill_names[fill],
             kc->side ? "before" : "behind");
     make(kc, &p, fill, rows, cols, tokens);
-    call(kc, &p);
+    kc_call_product(kc, kc->ops->mm[p.dtype], &p.a);
     judge(kc, &p);
     define(kc, &p);
 }
@@ -183,38 +183,49 @@ static void narrow(struct kc *kc, bool ones, int cols)
     pack_rows(&p);
     for (size_t t = 0; t < T; t++)
         kc_fill_narrow_acts(kc, (void *)(p.x + t * p.a.x_stride), (size_t)cols);
-    call(kc, &p);
+    kc_call_product(kc, kc->ops->mm[p.dtype], &p.a);
     judge(kc, &p);
 }
 
-/* Every part of a product gives the bits that the whole gave. */
+/* Rows from r0 on and tokens from t0 on, beside what the whole gave. */
+static void check_part(struct kc *kc, kern_mm_fn *mm, const struct kern_mm_args *all, const struct kern_mm_args *part,
+                       int r0, int t0, const float *whole)
+{
+    struct kern_mm_args a = *part;
+    a.w = (const char *)all->w + (size_t)(r0 / STRIP) * all->w_stride;
+    a.x = (const char *)all->x + (size_t)t0 * all->x_stride;
+    mm(&a);
+    for (int t = 0; t < a.n_tokens; t++)
+        if (memcmp(a.y + (size_t)t * a.y_stride, whole + (t0 + t) * all->n_rows + r0, (size_t)a.n_rows * sizeof *whole))
+            kc_fail(kc, "token %d: not the bits of the whole", t0 + t);
+}
+
+void kc_check_parts(struct kc *kc, kern_mm_fn *mm, const struct kern_mm_args *all, enum kc_fill fill, int most_step)
+{
+    static float whole[MOST_PARTS];
+    int n_rows = all->n_rows, n_tokens = all->n_tokens;
+    if (n_rows * n_tokens > MOST_PARTS) kc_fail(kc, "no room for the whole");
+    kc_case(kc, "R=%d C=%d T=%d, %s", n_rows, all->n_cols, n_tokens, kc_fill_names[fill]);
+    kc_call_product(kc, mm, all);
+    for (int t = 0; t < n_tokens; t++)
+        memcpy(whole + t * n_rows, all->y + (size_t)t * all->y_stride, (size_t)n_rows * sizeof *whole);
+    struct kern_mm_args part = *all;
+    for (part.n_rows = 1; part.n_rows <= n_rows; part.n_rows += 1 + kc_below(kc, most_step))
+        for (part.n_tokens = 1; part.n_tokens <= n_tokens; part.n_tokens += 1 + kc_below(kc, most_step)) {
+            int r0 = kc_below(kc, (n_rows - part.n_rows) / STRIP + 1) * STRIP;
+            int t0 = kc_below(kc, n_tokens - part.n_tokens + 1);
+            kc_case(kc, "rows %d+%d, tokens %d+%d of R=%d T=%d C=%d, %s", r0, part.n_rows, t0, part.n_tokens, n_rows,
+                    n_tokens, all->n_cols, kc_fill_names[fill]);
+            check_part(kc, mm, all, &part, r0, t0, whole);
+        }
+}
+
 static void parts(struct kc *kc, enum kc_fill fill, int cols)
 {
-    static float whole[ROWS * TOKENS];
     struct product p;
     kc->side = KC_BEHIND;
-    kc_case(kc, "R=%d C=%d T=%d, %s", ROWS, cols, TOKENS, kc_fill_names[fill]);
     make(kc, &p, fill, ROWS, cols, TOKENS);
-    call(kc, &p);
-    for (int t = 0; t < TOKENS; t++)
-        memcpy(whole + t * ROWS, p.a.y + (size_t)t * p.a.y_stride, ROWS * sizeof *whole);
-    const struct kern_mm_args all = p.a;
-    for (int rows = 1; rows <= ROWS; rows++)
-        for (int tokens = 1; tokens <= TOKENS; tokens++) {
-            int r0 = kc_below(kc, (ROWS - rows) / STRIP + 1) * STRIP;
-            int t0 = TOKENS - tokens ? kc_below(kc, TOKENS - tokens) : 0;
-            kc_case(kc, "rows %d+%d, tokens %d+%d of R=%d T=%d C=%d, %s", r0, rows, t0, tokens,
-                    ROWS, TOKENS, cols, kc_fill_names[fill]);
-            p.a.n_rows = rows;
-            p.a.n_tokens = tokens;
-            p.a.w = (const char *)all.w + (size_t)(r0 / STRIP) * all.w_stride;
-            p.a.x = (const char *)all.x + (size_t)t0 * all.x_stride;
-            kc->ops->mm[p.dtype](&p.a);
-            for (int t = 0; t < tokens; t++)
-                if (memcmp(p.a.y + (size_t)t * p.a.y_stride, whole + (t0 + t) * ROWS + r0,
-                           (size_t)rows * 4))
-                    kc_fail(kc, "token %d: not the bits of the whole", t0 + t);
-        }
+    kc_check_parts(kc, kc->ops->mm[p.dtype], &p.a, fill, 1);
 }
 
 void kc_check_mm(struct kc *kc)

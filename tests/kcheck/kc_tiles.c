@@ -75,18 +75,6 @@ static void make(struct kc *kc, struct product *p, enum kc_fill fill, int rows, 
     fill_inputs(kc, p, fill);
 }
 
-static void call(struct kc *kc, const struct product *p)
-{
-    kc_before(kc);
-    kc->ops->mm_tiles[p->dtype](&p->a);
-    kc_after(kc);
-    for (int t = 0; t + 1 < p->a.n_tokens; t++) {
-        const float *gap = p->a.y + (size_t)t * p->a.y_stride + p->a.n_rows;
-        if (!kc_is_canary(gap, (p->a.y_stride - (size_t)p->a.n_rows) * sizeof *gap))
-            kc_fail(kc, "wrote between the rows of its output");
-    }
-}
-
 static void judge_one(struct kc *kc, const struct product *p, enum kc_fill fill, size_t t, size_t r)
 {
     size_t n = (size_t)p->a.n_cols;
@@ -109,38 +97,17 @@ static void shape(struct kc *kc, enum kc_fill fill, int rows, int cols, int toke
     kc_case(kc, "R=%d C=%d T=%d, %s, guard %s", rows, cols, tokens, kc_fill_names[fill],
             kc->side ? "before" : "behind");
     make(kc, &p, fill, rows, cols, tokens);
-    call(kc, &p);
+    kc_call_product(kc, kc->ops->mm_tiles[p.dtype], &p.a);
     for (size_t t = 0; t < (size_t)tokens; t++)
         for (size_t r = 0; r < (size_t)rows; r++) judge_one(kc, &p, fill, t, r);
 }
 
-/* Every part of a product gives the bits that the whole gave. */
 static void parts(struct kc *kc, enum kc_fill fill, int cols)
 {
-    static float whole[ROWS * TOKENS];
     struct product p;
     kc->side = KC_BEHIND;
-    kc_case(kc, "R=%d C=%d T=%d, %s", ROWS, cols, TOKENS, kc_fill_names[fill]);
     make(kc, &p, fill, ROWS, cols, TOKENS);
-    call(kc, &p);
-    for (int t = 0; t < TOKENS; t++)
-        memcpy(whole + t * ROWS, p.a.y + (size_t)t * p.a.y_stride, ROWS * sizeof *whole);
-    const struct kern_mm_args all = p.a;
-    for (int rows = 1; rows <= ROWS; rows += 1 + kc_below(kc, 3))
-        for (int tokens = 1; tokens <= TOKENS; tokens += 1 + kc_below(kc, 3)) {
-            int r0 = kc_below(kc, (ROWS - rows) / STRIP + 1) * STRIP;
-            int t0 = kc_below(kc, TOKENS - tokens + 1);
-            kc_case(kc, "rows %d+%d, tokens %d+%d of R=%d T=%d C=%d, %s", r0, rows, t0, tokens, ROWS, TOKENS, cols,
-                    kc_fill_names[fill]);
-            p.a.n_rows = rows;
-            p.a.n_tokens = tokens;
-            p.a.w = (const char *)all.w + (size_t)(r0 / STRIP) * all.w_stride;
-            p.a.x = (const char *)all.x + (size_t)t0 * all.x_stride;
-            kc->ops->mm_tiles[p.dtype](&p.a);
-            for (int t = 0; t < tokens; t++)
-                if (memcmp(p.a.y + (size_t)t * p.a.y_stride, whole + (t0 + t) * ROWS + r0, (size_t)rows * 4))
-                    kc_fail(kc, "token %d: not the bits of the whole", t0 + t);
-        }
+    kc_check_parts(kc, kc->ops->mm_tiles[p.dtype], &p.a, fill, 3);
 }
 
 /* Widths, then rows and tokens, then more of both than one block of any loop takes. */

@@ -106,6 +106,12 @@ void kc_decode(enum dtype dtype, double *w, double *magnitude, const void *src, 
 void kc_for_lengths(struct kc *kc, void (*run)(struct kc *kc, enum kc_fill fill, size_t n),
                     size_t step);
 
+/* ---- products (kc_mm.c) ------------------------------------------------------------------ */
+/* Calls one on buffers of kc_in() and kc_out(); nothing but its rows may be written. */
+void kc_call_product(struct kc *kc, kern_mm_fn *mm, const struct kern_mm_args *a);
+/* Every part of it gives the bits that the whole gave: rows and tokens of a part grow by up to most_step. */
+void kc_check_parts(struct kc *kc, kern_mm_fn *mm, const struct kern_mm_args *all, enum kc_fill fill, int most_step);
+
 /* ---- checks ------------------------------------------------------------------------------ */
 void kc_check_pack(struct kc *kc);
 void kc_check_mm(struct kc *kc);

@@ -126,8 +126,9 @@ static void print_measured(const struct run *r, const struct measured *m)
             "load %.0f ms | prefill %.1f tok/s (%zu tokens%s) | %s (%zu tokens%s, stop: %s) | peak %s | %s, "
             "%d thread%s%s, %s kernels for %s\n",
             m->load_ms, m->prefill_rate, r->done.done.n_prompt, cmd_prefill_note(&r->done), decode,
-            r->done.done.n_generated, note, cmd_stop_text(r->done.done.stop), peak, m->facts.cpu, m->facts.plan.n_threads,
-            m->facts.plan.n_threads == 1 ? "" : "s", fewer, m->facts.kernel, m->facts.kernel_type);
+            r->done.done.n_generated, note, cmd_stop_text(r->done.done.stop), peak, m->facts.cpu,
+            m->facts.plan.n_threads, m->facts.plan.n_threads == 1 ? "" : "s", fewer, m->facts.kernel,
+            m->facts.kernel_type);
 }
 
 static int print_json(const struct run *r, const struct measured *m, struct redline_err *err)

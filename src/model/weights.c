@@ -364,7 +364,8 @@ static int cut_views(const struct binder *bind, int layer)
         l->wq = view(&l->wqkv, 0, q);
         l->wk = view(&l->wqkv, q, k);
         l->wv = view(&l->wqkv, q + k, v);
-        TRY(place_views(bind, layer, "attn_qkv.weight", &l->wqkv, (struct weight *[]){&l->wq.w, &l->wk.w, &l->wv.w}, 3));
+        TRY(place_views(bind, layer, "attn_qkv.weight", &l->wqkv,
+                        (struct weight *[]){&l->wq.w, &l->wk.w, &l->wv.w}, 3));
     }
     if (l->gate_up.w.n_mats) {
         int width = l->gate_up.w.n_rows / 2;

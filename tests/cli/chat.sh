@@ -44,7 +44,7 @@ paris='The capital of France is Paris.\n'
 
 talk "two questions" 0 "$times$capital" --temp 0
 prints "7 * 8 = 56\n$paris"
-says err "(16 tokens, 0 cached)"
+says err "(16 tokens, 0 cached"
 says err "stop: end"
 says err "GB/s measured here"
 n=$((n + 1))
@@ -61,7 +61,7 @@ prints '7 * 8 = 56\n'
 talk "empty lines, no input" 0 '\n  \n\n' -q
 prints ''
 talk "a line goes on" 0 'What is\\\n7 times 8?\n' --temp 0
-says err "(16 tokens, 0 cached)"
+says err "(16 tokens, 0 cached"
 talk "the input ends after a backslash" 0 'What is 7 times 8?\\' -q --temp 0
 says out "= "
 talk "the same seed" 0 'Tell me a story.\n/clear\nTell me a story.\n' -q -s 3 -n 12

@@ -12,6 +12,9 @@
 #include "base.h"
 
 enum { CHUNK = STRIP_CHUNK, CHUNK_START = 32, TURNED_BYTES = STRIP * CHUNK * 2 + 64 };
+
+/* Narrower heads would not fill a step of a product, and in sums that short roundings do not cancel. */
+enum { NARROWEST = 32 };
 _Static_assert((int)ATTN_PIECE % (int)CHUNK == 0 && (int)KV_PAGE % (int)CHUNK_START == 0, "chunks do not cut pages");
 
 struct tiles {     /* scratch memory, each part on a cache line */
@@ -58,7 +61,8 @@ bool cpu_attn_takes_tiles(const struct pass *p)
 {
     const struct cpu_member *m = p->w->member;
     const struct kv_layer *kv = &p->w->op->kv;
-    return !m->batch->generated[p->g.token] && kv->type_k != DTYPE_F32 && kv->type_v != DTYPE_F32 &&
+    bool is_text = !m->batch->generated[p->g.token], wide = MIN(kv->d_k, kv->d_v) >= NARROWEST;
+    return is_text && wide && kv->type_k != DTYPE_F32 && kv->type_v != DTYPE_F32 &&
            cpu_tile_kernel(m->b, DTYPE_F16) && cpu_tile_kernel(m->b, DTYPE_BF16);
 }
 

@@ -46,6 +46,17 @@ if [ -f "$stories" ]; then
     holds "with BOS, odd chunks" 'near(s["perplexity"], 508.7190, 5e-4)' "$stories" -f "$heldout" -c 101 --chunks 40
 fi
 
+# what all rounding may cost against exact arithmetic: floating point weights, and those with 8-bit activations
+few="-f $heldout -c 128 --chunks 40"
+for model in "$demo" "$stories"; do
+    [ -f "$model" ] || continue
+    for bound in F16:2e-4 BF16:2e-4 Q8_0:1e-3 Q4_K_M:1e-3; do
+        "$redline" quantize "$model" rounded.gguf "${bound%:*}" >/dev/null 2>&1
+        "$redline" score rounded.gguf $few -q --exact --save rounded.rec >/dev/null
+        holds "$bound of $(basename "$model")" "r['kl_mean'] <= ${bound#*:}" rounded.gguf $few --reference rounded.rec
+    done
+done
+
 # from the logits command, by another computation
 "$redline" tokenize "$demo" --ids --special -f "$heldout" >ids
 python3 - "$redline" "$demo" <<'END' >perplexity

@@ -62,6 +62,19 @@ INLINE void min_shares(float low[16], const struct act_q8 *x, struct format512 f
     }
 }
 
+/* The same, of all groups. */
+INLINE void offset_shares(int32_t start[16], const struct act_q8 *x, struct format512 f)
+{
+    __m256i halves = _mm256_load_si256((const __m256i *)(const void *)x->sum);
+    if (f.group == 32) {
+        __m256i all = _mm256_madd_epi16(halves, _mm256_set1_epi16((short)-f.offset));
+        _mm256_storeu_si256((__m256i *)(void *)start, all);
+    } else {
+        __m512i words = _mm512_cvtepu16_epi32(halves);
+        _mm512_storeu_si512(start, _mm512_madd_epi16(words, _mm512_set1_epi32(-f.offset & 0xffff)));
+    }
+}
+
 INLINE __mmask16 rows_mask(int n_rows)
 {
     return n_rows <= 0 ? 0 : n_rows >= STRIP ? 0xffff : (__mmask16)((1u << n_rows) - 1);
@@ -211,10 +224,12 @@ INLINE void run_tile(const struct tile *k, int np, int nt, struct format512 f)
     int quads = f.group / 4;
     __m512 sum[2][TILE];
     float low[TILE][16];
+    int32_t start[TILE][16];
     fetch_next(k, nt);
 #pragma GCC unroll 6
     for (int t = 0; t < nt; t++) {
         if (f.has_min) min_shares(low[t], (const void *)(k->x + (size_t)t * k->x_stride), f);
+        if (f.offset) offset_shares(start[t], (const void *)(k->x + (size_t)t * k->x_stride), f);
 #pragma GCC unroll 2
         for (int i = 0; i < np; i++)
             sum[i][t] = k->first ? _mm512_setzero_ps() : _mm512_load_ps(k->sum[t] + STRIP * i);
@@ -223,7 +238,7 @@ INLINE void run_tile(const struct tile *k, int np, int nt, struct format512 f)
         __m512i dot[2][TILE];
 #pragma GCC unroll 6
         for (int t = 0; t < nt; t++) {
-            dot[0][t] = offset_share((const void *)(k->x + (size_t)t * k->x_stride), g, f);
+            dot[0][t] = f.offset ? _mm512_set1_epi32(start[t][g]) : _mm512_setzero_si512();
             dot[1][t] = dot[0][t];
         }
 #pragma GCC unroll 8

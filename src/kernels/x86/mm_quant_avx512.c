@@ -202,7 +202,10 @@ struct tile { /* what a register tile is made of */
     const struct panel *panel; /* [np] */
     const char *x;             /* act_q8 of the first token */
     size_t x_stride;
-    float (*sum)[2 * STRIP];   /* of the first token */
+    float (*sum)[2 * STRIP];   /* of the first token: what the chunks before this one gave */
+    float *y;                  /* of the first token, where this is the last chunk; else NULL: back to sum */
+    size_t y_stride;
+    __mmask16 rows[2];         /* [np] of y */
     int n_groups;
     bool first;                /* nothing is in sum yet */
 };
@@ -216,6 +219,22 @@ INLINE void fetch_next(const struct tile *k, int nt)
 #pragma GCC unroll 5
         for (int line = 0; line < 5; line++) _mm_prefetch(x + 64 * line, _MM_HINT_T0);
     }
+}
+
+INLINE void store_tile(const struct tile *k, __m512 sum[2][TILE], int np, int nt)
+{
+    if (!k->y) {
+#pragma GCC unroll 6
+        for (int t = 0; t < nt; t++)
+#pragma GCC unroll 2
+            for (int i = 0; i < np; i++) _mm512_store_ps(k->sum[t] + STRIP * i, sum[i][t]);
+        return;
+    }
+#pragma GCC unroll 6
+    for (int t = 0; t < nt; t++)
+#pragma GCC unroll 2
+        for (int i = 0; i < np; i++)
+            _mm512_mask_storeu_ps(k->y + (size_t)t * k->y_stride + STRIP * i, k->rows[i], sum[i][t]);
 }
 
 /* np strips times nt tokens over one chunk.  Constants choose the class of formats. */
@@ -268,22 +287,25 @@ INLINE void run_tile(const struct tile *k, int np, int nt, struct format512 f)
             for (int t = 0; t < nt; t++) sum[i][t] = _mm512_fmadd_ps(min, _mm512_set1_ps(low[t][g]), sum[i][t]);
         }
     }
-#pragma GCC unroll 6
-    for (int t = 0; t < nt; t++)
-#pragma GCC unroll 2
-        for (int i = 0; i < np; i++) _mm512_store_ps(k->sum[t] + STRIP * i, sum[i][t]);
+    store_tile(k, sum, np, nt);
+}
+
+INLINE void next_tokens(struct tile *k, int n)
+{
+    k->x += (size_t)n * k->x_stride;
+    k->sum += n;
+    if (k->y) k->y += (size_t)n * k->y_stride;
 }
 
 /* All tokens over the panels of one chunk. */
 INLINE void run_tokens(struct tile k, int n_tokens, int np, struct format512 f)
 {
-    for (; n_tokens >= TILE; n_tokens -= TILE, k.x += TILE * k.x_stride, k.sum += TILE)
-        run_tile(&k, np, TILE, f);
+    for (; n_tokens >= TILE; n_tokens -= TILE, next_tokens(&k, TILE)) run_tile(&k, np, TILE, f);
     if (n_tokens >= 3) {
         run_tile(&k, np, 3, f);
-        n_tokens -= 3, k.x += 3 * k.x_stride, k.sum += 3;
+        n_tokens -= 3, next_tokens(&k, 3);
     }
-    for (; n_tokens > 0; n_tokens--, k.x += k.x_stride, k.sum++) run_tile(&k, np, 1, f);
+    for (; n_tokens > 0; n_tokens--, next_tokens(&k, 1)) run_tile(&k, np, 1, f);
 }
 
 typedef void tokens_fn(struct tile k, int n_tokens, int np);
@@ -323,18 +345,6 @@ INLINE tokens_fn *tokens_of(struct format512 f)
 /* What one block's sums are kept in: rows of y lie apart by powers of two, on the same few lines of the caches. */
 typedef float block_sums[PAIRS][BLOCK][2 * STRIP];
 
-INLINE void store_block(const struct kern_mm_args *a, block_sums sum, int row, int token, int n_tokens)
-{
-    for (int p = 0; p < PAIRS && row < a->n_rows; p++, row += 2 * STRIP) {
-        __mmask16 first = rows_mask(a->n_rows - row), second = rows_mask(a->n_rows - row - STRIP);
-        for (int t = 0; t < n_tokens; t++) {
-            float *y = a->y + (size_t)(token + t) * a->y_stride + row;
-            _mm512_mask_storeu_ps(y, first, _mm512_load_ps(sum[p][t]));
-            if (second) _mm512_mask_storeu_ps(y + STRIP, second, _mm512_load_ps(sum[p][t] + STRIP));
-        }
-    }
-}
-
 /* Some pairs of strips from `row` on times some tokens: chunk by chunk, and in a chunk pair by pair. */
 INLINE void mm_block(const struct kern_mm_args *a, int row, int token, int n_tokens, tokens_fn *tokens,
                      struct format512 f)
@@ -344,6 +354,7 @@ INLINE void mm_block(const struct kern_mm_args *a, int row, int token, int n_tok
     for (int c = 0; c * STRIP_CHUNK < a->n_cols; c++) {
         int n = MIN(STRIP_CHUNK, a->n_cols - c * STRIP_CHUNK), n_blocks = n / f.n_cols;
         size_t at = (size_t)c * (STRIP_CHUNK / f.n_cols) * STRIP * (size_t)(f.head_bytes + 4 * f.body_words);
+        bool last = (c + 1) * STRIP_CHUNK >= a->n_cols;
         for (int p = 0; p < PAIRS && row + 2 * STRIP * p < a->n_rows; p++) {
             int r = row + 2 * STRIP * p, np = r + STRIP < a->n_rows ? 2 : 1;
             const char *strip = (const char *)a->w + (size_t)(r / STRIP) * a->w_stride + at;
@@ -352,12 +363,14 @@ INLINE void mm_block(const struct kern_mm_args *a, int row, int token, int n_tok
                                  .x = (const char *)act_at(a, token, c),
                                  .x_stride = a->x_stride,
                                  .sum = sum[p],
+                                 .y = last ? a->y + (size_t)token * a->y_stride + r : NULL,
+                                 .y_stride = a->y_stride,
+                                 .rows = {rows_mask(a->n_rows - r), rows_mask(a->n_rows - r - STRIP)},
                                  .n_groups = n / f.group,
                                  .first = c == 0},
                    n_tokens, np);
         }
     }
-    store_block(a, sum, row, token, n_tokens);
 }
 
 INLINE void mm_many(const struct kern_mm_args *a, struct format512 f)

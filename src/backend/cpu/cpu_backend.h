@@ -117,6 +117,9 @@ unsigned cpu_wants(const struct cpu_backend *b, const struct weight *w);
  * bias is added.  x->n_tokens may be 0. */
 void cpu_mm(const struct cpu_member *m, const struct linear *w, int mat, const struct cpu_rows *x,
             int first, int last, float *y, size_t y_stride);
+/* How many of n_tokens rows [first, last) are multiplied with at a time: who takes no more finds what was just written
+ * in the cache. */
+int cpu_pass_tokens(const struct cpu_member *m, const struct linear *w, int mat, int first, int last, int n_tokens);
 /* Rows to prepare: row i is x + (index ? index[i] : i) * stride, n floats.  It belongs to token token[i]; where
  * that is NULL, to index[i] or i / per_token. */
 struct cpu_source {

@@ -208,3 +208,13 @@ void cpu_mm(const struct cpu_member *m, const struct linear *l, int mat, const s
         add_bias(y + first, y_stride, l->bias + (size_t)mat * (size_t)w->n_rows + first, last - first,
                  x->n_tokens, m->kern);
 }
+
+/* Rows that are packed for the moment, or decoded, are so once for all tokens. */
+int cpu_pass_tokens(const struct cpu_member *m, const struct linear *l, int mat, int first, int last, int n_tokens)
+{
+    const struct weight *w = &l->w;
+    size_t offset = (size_t)mat * w->mat_bytes + (size_t)first * w->row_bytes;
+    if (n_tokens <= TILE_TOKENS || !dtype_info(w->dtype)->is_quantized || m->b->exact) return n_tokens;
+    if (cpu_tile_kernel(m->b, w->dtype) || !store_strips(w, offset, last - first, m->kern)) return n_tokens;
+    return TILE_TOKENS;
+}

@@ -74,6 +74,15 @@ static void add_normed(const struct cpu_member *m, const struct op_project *op, 
     }
 }
 
+/* x += scale y in some columns of n rows. */
+static void add_columns(const struct cpu_member *m, const struct op_project *op, float *x, const float *y, int first,
+                        int last, int n)
+{
+    size_t stride = (size_t)op->w.w.n_rows;
+    for (int t = 0; t < n; t++, x += stride, y += stride)
+        m->kern->axpy(x + first, op->scale, y + first, (size_t)(last - first));
+}
+
 void cpu_op_project(const struct cpu_member *m, const struct op_project *op)
 {
     const struct weight *w = &op->w.w;
@@ -85,10 +94,13 @@ void cpu_op_project(const struct cpu_member *m, const struct op_project *op)
     int chunk = cpu_chunk(m, w->n_rows, 2 * STRIP);
     for (int64_t next; (next = team_next(m->team)) * chunk < w->n_rows;) {
         int first = (int)next * chunk, last = MIN(first + chunk, w->n_rows);
-        cpu_mm(m, &op->w, 0, &in, first, last, out, stride);
-        for (int t = 0; t < in.n_tokens && !normed; t++)
-            m->kern->axpy(op->x + (size_t)t * stride + first, op->scale, out + (size_t)t * stride + first,
-                          (size_t)(last - first));
+        for (int t = 0, n; t < in.n_tokens; t += n) {
+            n = cpu_pass_tokens(m, &op->w, 0, first, last, in.n_tokens - t);
+            struct cpu_rows x = cpu_rows_of(&in, t, n, 1);
+            size_t at = (size_t)t * stride;
+            cpu_mm(m, &op->w, 0, &x, first, last, out + at, stride);
+            if (!normed) add_columns(m, op, op->x + at, out + at, first, last, n);
+        }
     }
     if (normed) add_normed(m, op, out);
 }
@@ -104,27 +116,37 @@ static void weigh_rows(const struct cpu_member *m, const float *share, const str
     team_barrier(m->team, m->id);
 }
 
+/* Some columns of n tokens from t on. */
+static void glu_columns(const struct cpu_member *m, const struct op_glu *op, const struct cpu_rows *all, int first,
+                        int last, int t, int n)
+{
+    bool gated = op->gate.w.n_mats > 0;
+    size_t stride = (size_t)op->up.w.n_rows, at = (size_t)t * stride, width = (size_t)(last - first);
+    struct cpu_rows x = cpu_rows_of(all, t, n, 1);
+    float *up = (gated ? m->b->scratch.up : op->out) + at, *out = op->out + at;
+    if (gated) cpu_mm(m, &op->gate, 0, &x, first, last, out, stride);
+    cpu_mm(m, &op->up, 0, &x, first, last, up, stride);
+    out += first, up += first;
+    for (int i = 0; i < n; i++, out += stride, up += stride) {
+        m->kern->act[cpu_act(op->act)](out, out, gated ? up : NULL, width);
+        for (size_t c = 0; op->divisors && c < width; c++) out[c] /= op->divisors[(size_t)first + c];
+        if (op->share) m->kern->scale(out, m->b->scratch.router[t + i], width);
+    }
+}
+
 void cpu_op_glu(const struct cpu_member *m, const struct op_glu *op)
 {
     const struct weight *w = &op->up.w;
-    bool gated = op->gate.w.n_mats > 0;
     unsigned forms = cpu_wants(m->b, w) | cpu_wants(m->b, &op->gate.w);
     struct cpu_source from = {op->x, NULL, (size_t)w->n_cols, m->batch->n_tokens, w->n_cols, .per_token = 1};
     struct cpu_rows x = cpu_prepare(m, &from, &op->norm, forms);
     if (op->share) weigh_rows(m, op->share, &x, w->n_cols);
-    float *up = gated ? m->b->scratch.up : op->out;
-    size_t stride = (size_t)w->n_rows;
     int chunk = cpu_chunk(m, w->n_rows, 2 * STRIP);
     for (int64_t next; (next = team_next(m->team)) * chunk < w->n_rows;) {
         int first = (int)next * chunk, last = MIN(first + chunk, w->n_rows);
-        size_t n = (size_t)(last - first);
-        if (gated) cpu_mm(m, &op->gate, 0, &x, first, last, op->out, stride);
-        cpu_mm(m, &op->up, 0, &x, first, last, up, stride);
-        for (int t = 0; t < x.n_tokens; t++) {
-            float *out = op->out + (size_t)t * stride + first;
-            m->kern->act[cpu_act(op->act)](out, out, gated ? up + (size_t)t * stride + first : NULL, n);
-            for (size_t i = 0; op->divisors && i < n; i++) out[i] /= op->divisors[(size_t)first + i];
-            if (op->share) m->kern->scale(out, m->b->scratch.router[t], n);
+        for (int t = 0, n; t < x.n_tokens; t += n) {
+            n = cpu_pass_tokens(m, &op->up, 0, first, last, x.n_tokens - t);
+            glu_columns(m, op, &x, first, last, t, n);
         }
     }
 }

@@ -33,6 +33,34 @@ void axpy_avx512(float *y, float a, const float *x, size_t n)
     }
 }
 
+/* Eight pairs: what is added is subtracted in even lanes. */
+void rope_pairs_avx512(float *x, const float *cs, size_t n_rot)
+{
+    for (size_t i = 0; i < n_rot; i += 16) {
+        __mmask16 k = tail_mask(n_rot - i);
+        __m512 v = _mm512_maskz_loadu_ps(k, x + i), turn = _mm512_maskz_loadu_ps(k, cs + i);
+        __m512 crossed = _mm512_mul_ps(_mm512_permute_ps(v, 0xb1), _mm512_movehdup_ps(turn));
+        _mm512_mask_storeu_ps(x + i, k, _mm512_fmaddsub_ps(v, _mm512_moveldup_ps(turn), crossed));
+    }
+}
+
+/* Sixteen pairs, whose cosines and sines lie in turns. */
+void rope_halves_avx512(float *x, const float *cs, size_t n_rot)
+{
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    size_t half = n_rot / 2;
+    for (size_t i = 0; i < half; i += 16) {
+        __mmask16 k = tail_mask(half - i), more = half - i > 8 ? tail_mask(2 * (half - i) - 16) : 0;
+        __m512 low = _mm512_maskz_loadu_ps(tail_mask(2 * (half - i)), cs + 2 * i);
+        __m512 high = _mm512_maskz_loadu_ps(more, cs + 2 * i + 16);
+        __m512 c = _mm512_permutex2var_ps(low, even, high), s = _mm512_permutex2var_ps(low, odd, high);
+        __m512 a = _mm512_maskz_loadu_ps(k, x + i), b = _mm512_maskz_loadu_ps(k, x + half + i);
+        _mm512_mask_storeu_ps(x + i, k, _mm512_fmsub_ps(a, c, _mm512_mul_ps(b, s)));
+        _mm512_mask_storeu_ps(x + half + i, k, _mm512_fmadd_ps(a, s, _mm512_mul_ps(b, c)));
+    }
+}
+
 float exp_sum_avx512(float *x, float max, size_t n)
 {
     __m512 sum = _mm512_setzero_ps(), top = _mm512_set1_ps(max);

@@ -25,6 +25,8 @@ void mm_iq4_xs_avx512(const struct kern_mm_args *a);
 void quant_act_avx512(struct act_q8 *dst, const float *x, size_t n);
 float dot_avx512(const float *a, const float *b, size_t n);
 void axpy_avx512(float *y, float a, const float *x, size_t n);
+void rope_pairs_avx512(float *x, const float *cs, size_t n_rot);
+void rope_halves_avx512(float *x, const float *cs, size_t n_rot);
 float exp_sum_avx512(float *x, float max, size_t n);
 void act_silu_avx512(float *y, const float *gate, const float *up, size_t n);
 void act_gelu_avx512(float *y, const float *gate, const float *up, size_t n);

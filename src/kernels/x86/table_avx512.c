@@ -28,6 +28,7 @@ const struct kern_ops kern_avx512 = {
     .dot = dot_avx512,
     .axpy = axpy_avx512,
     .exp_sum = exp_sum_avx512,
+    .rope = {[KERN_ROPE_PAIRS] = rope_pairs_avx512, [KERN_ROPE_HALVES] = rope_halves_avx512},
     .act = {[KERN_ACT_SILU] = act_silu_avx512,
             [KERN_ACT_GELU] = act_gelu_avx512,
             [KERN_ACT_GELU_ERF] = act_gelu_erf_avx512,

@@ -102,20 +102,26 @@ int64_t cpu_mask(uint32_t features, const char *mask)
     return apply_mask(&features, mask).p ? -1 : (int64_t)features;
 }
 
-static uint32_t chosen;
+static pthread_once_t detected = PTHREAD_ONCE_INIT;
+static uint32_t all_there, chosen;
 
 static void choose(void)
 {
-    uint32_t all = detect();
-    int64_t masked = cpu_mask(all, getenv("REDLINE_CPU"));
-    chosen = masked < 0 ? all : (uint32_t)masked;
+    all_there = detect();
+    int64_t masked = cpu_mask(all_there, getenv("REDLINE_CPU"));
+    chosen = masked < 0 ? all_there : (uint32_t)masked;
 }
 
 uint32_t cpu_features(void)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, choose);
+    pthread_once(&detected, choose);
     return chosen;
+}
+
+uint32_t cpu_features_all(void)
+{
+    pthread_once(&detected, choose);
+    return all_there;
 }
 
 int cpu_features_check(struct redline_err *err)

@@ -22,6 +22,7 @@ enum cpu_feature {
  * away.  REDLINE_CPU is "scalar" (nothing) or a comma-separated list of "-name"; taking a level away
  * takes away all that builds on it (-avx2 leaves nothing).  Read once; the same ever after. */
 uint32_t cpu_features(void);
+uint32_t cpu_features_all(void); /* with nothing taken away */
 
 /* REDLINE_ARG with the word when REDLINE_CPU holds an unknown one (cpu_features() ignores it then). */
 int cpu_features_check(struct redline_err *err);

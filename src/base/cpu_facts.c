@@ -104,6 +104,34 @@ double cpu_quota_at(const char *root)
     return quota;
 }
 
+static uint64_t stat_value(const char *text, const char *name)
+{
+    size_t n = strlen(name);
+    for (const char *line = text; line; line = strchr(line, '\n')) {
+        if (*line == '\n') line++;
+        if (strncmp(line, name, n) == 0 && line[n] == ' ') return strtoull(line + n, NULL, 10);
+    }
+    return 0;
+}
+
+/* Of the groups on the path, the one that was held back most; periods are counted only under a quota. */
+static void visit_throttled(const char *root, const char *folder, void *out)
+{
+    char path[3 * TEXT], stat[TEXT];
+    double *worst = out;
+    snprintf(path, sizeof path, "%s/cpu.stat", folder);
+    uint64_t n = read_text(root, path, stat) ? stat_value(stat, "nr_periods") : 0;
+    if (n) *worst = MAX(*worst, (double)stat_value(stat, "nr_throttled") / (double)n);
+}
+
+double cpu_throttled_at(const char *root)
+{
+    double share = -1;
+    walk_groups(root, "/sys/fs/cgroup", "", visit_throttled, &share);
+    walk_groups(root, "/sys/fs/cgroup/cpu", "cpu", visit_throttled, &share);
+    return share;
+}
+
 struct limit { /* the tightest memory limit and the room left below it */
     uint64_t bytes, room;
 };
@@ -115,16 +143,6 @@ static void tighten_limit(struct limit *l, uint64_t bytes, uint64_t used, uint64
     used -= MIN(used, cache);
     uint64_t room = bytes > used ? bytes - used : 0;
     if (l->bytes == 0 || room < l->room) *l = (struct limit){bytes, room};
-}
-
-static uint64_t stat_value(const char *text, const char *name)
-{
-    size_t n = strlen(name);
-    for (const char *line = text; line; line = strchr(line, '\n')) {
-        if (*line == '\n') line++;
-        if (strncmp(line, name, n) == 0 && line[n] == ' ') return strtoull(line + n, NULL, 10);
-    }
-    return 0;
 }
 
 static void visit_memory(const char *root, const char *folder, const char *limit, const char *usage,

@@ -86,19 +86,30 @@ static int out_of_range(const struct opt *o, const char *name, const char *value
                    o->most);
 }
 
+/* Is `value` the word of a choice (n bytes), or a number where the word says that one may stand there? */
+static bool is_choice(const struct opt *o, const char *word, size_t n, const char *value)
+{
+    char *end;
+    if (n != 1 || *word != 'N') return n == strlen(value) && memcmp(word, value, n) == 0;
+    unsigned long long number = strtoull(value, &end, 10);
+    return *value >= '0' && *value <= '9' && !*end && (double)number <= o->most;
+}
+
 static int set_choice(const struct opt *o, const char *name, const char *value, struct redline_err *err)
 {
     char known[128] = "";
     size_t used = 0;
     for (const char *p = o->value; *p;) {
         size_t n = strcspn(p, "|");
-        if (n == strlen(value) && memcmp(p, value, n) == 0) {
+        if (is_choice(o, p, n, value)) {
             *(const char **)o->to = value;
             return 0;
         }
         const char *comma = p == o->value ? "" : p[n] ? ", " : " and ";
         if (used < sizeof known)
-            used += (size_t)snprintf(known + used, sizeof known - used, "%s%.*s", comma, (int)n, p);
+            used += n == 1 && *p == 'N'
+                        ? (size_t)snprintf(known + used, sizeof known - used, "%s0 to %.0f", comma, o->most)
+                        : (size_t)snprintf(known + used, sizeof known - used, "%s%.*s", comma, (int)n, p);
         p += n + (p[n] == '|');
     }
     return err_set(err, REDLINE_ARG, "%s cannot be '%s', known are %s", name, value, known);

@@ -17,7 +17,7 @@ enum opt_kind {
     OPT_U64,    /* uint64_t */
     OPT_FLOAT,  /* float, within [least, most] */
     OPT_STRING, /* const char *, points into argv */
-    OPT_CHOICE, /* the same, one of the words of `value`: "f16|f32" */
+    OPT_CHOICE, /* the same, one of the words of `value`: "f16|f32"; N among them is a whole number of [0, most] */
     OPT_CALL,   /* struct opt_call, which does what it wants with the value */
 };
 

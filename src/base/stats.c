@@ -46,12 +46,15 @@ double stats_quantile(const double *sorted, size_t n, double share)
 
 bool stats_median_interval(const double *sorted, size_t n, double probability, double *low, double *high)
 {
-    size_t k = 0; /* how many values can be left out at either end */
-    double p = exp2(-(double)n), tail = p; /* that fewer than k + 1 of n lie below the median */
+    enum { STEP = 512 };  /* a chance is p * 2^scale: beyond 1074 values the first is less than a double can be */
+    size_t k = 0;         /* how many values can be left out at either end */
+    double p = 1, tail = ldexp(1, -(int)n); /* that fewer than k + 1 of n lie below the median */
+    int scale = -(int)n;
     while (k < n / 2 && 1 - 2 * tail >= probability) {
         k++;
         p *= (double)(n - k + 1) / (double)k;
-        tail += p;
+        for (; p >= 0x1p512; scale += STEP) p = ldexp(p, -STEP);
+        tail += ldexp(p, scale);
     }
     if (k == 0) return false;
     *low = sorted[k - 1];

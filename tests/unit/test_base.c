@@ -319,7 +319,7 @@ static void test_options(void **state)
     int n = 1, n_words;
     float x = 0;
     uint64_t seed = 0;
-    const char *s = NULL, *type = NULL, *words[2];
+    const char *s = NULL, *type = NULL, *layers = NULL, *words[2];
     struct counter counter = {{count_call}, 0};
     const struct opt options[] = {
         {"-f, --flag", NULL, OPT_FLAG, &flag, 0, 0, "a flag"},
@@ -327,12 +327,13 @@ static void test_options(void **state)
         {"--share", "X", OPT_FLOAT, &x, 0, 1, "a share"},
         {"-s", "TEXT", OPT_STRING, &s, 0, 0, "a text"},
         {"--type", "f16|f32|q8", OPT_CHOICE, &type, 0, 0, "a choice"},
+        {"--layers", "auto|N", OPT_CHOICE, &layers, 0, 50, "a choice or a number"},
         {"--seed", "N", OPT_U64, &seed, 0, 0, "a large number"},
         {"--call", NULL, OPT_CALL, &counter.call, 0, 0, "counts"},
     };
     const struct opt_command c = {"test", "A test.", options, COUNT_OF(options), NULL};
     char *good[] = {"a", "-n", "-1", "--share=0.5", "-f", "-s", "--x", "--type", "q8", "--seed=7", "--call", "--call=5",
-                    "--", "-b"};
+                    "--layers", "50", "--", "-b"};
     const struct {
         char *words[3];
         int n;
@@ -343,7 +344,9 @@ static void test_options(void **state)
         {{"--flag=1"}, 1, "takes no value"},               {{"--share", "nan"}, 2, "between 0 and 1"},
         {{"a", "b", "c"}, 3, "one word too many"},         {{"--type", "f64"}, 2, "known are f16, f32 and q8"},
         {{"--seed", "-1"}, 2, "a whole number"},           {{"--share", "x"}, 2, "a number is expected"},
-        {{"--call=no"}, 1, "--call says no"},
+        {{"--call=no"}, 1, "--call says no"},              {{"--layers", "51"}, 2, "known are auto and 0 to 50"},
+        {{"--layers", "N"}, 2, "known are auto"},          {{"--layers", "-1"}, 2, "known are auto"},
+        {{"--layers", ""}, 2, "known are auto"},           {{"--layers", "3x"}, 2, "known are auto"},
     };
     struct buf page = {0};
     (void)state;
@@ -351,6 +354,7 @@ static void test_options(void **state)
     assert_true(flag && n == -1 && x == 0.5f && seed == 7 && n_words == 2 && !help);
     assert_int_equal(counter.sum, 6);
     assert_string_equal(type, "q8");
+    assert_string_equal(layers, "50");
     assert_string_equal(s, "--x");
     assert_string_equal(words[1], "-b");
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

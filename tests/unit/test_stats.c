@@ -33,14 +33,15 @@ static void test_few_values(void **state)
 }
 
 /* How many values lie outside of the interval at either end, for 95 %: tables of the sign test (Dixon and
- * Mood 1946). */
+ * Mood 1946); those of 1000 and more summed in whole numbers, where 2^-n is less than a double can be. */
 static void test_interval_widths(void **state)
 {
     static const struct {
         size_t n, left_out; /* left_out of SIZE_MAX: no interval */
     } table[] = {{0, SIZE_MAX}, {1, SIZE_MAX}, {5, SIZE_MAX}, {6, 0}, {8, 0}, {9, 1}, {11, 1}, {12, 2}, {20, 5},
-                 {25, 7}, {50, 17}, {100, 39}};
-    double v[100], low, high;
+                 {25, 7}, {50, 17}, {100, 39}, {1000, 468}, {1074, 504}, {1075, 504},
+                 {1100, 517}, {2000, 955}, {5000, 2430}};
+    double v[5000], low, high;
     (void)state;
     for (size_t i = 0; i < COUNT_OF(v); i++) v[i] = (double)i;
     for (size_t i = 0; i < COUNT_OF(table); i++) {

@@ -191,6 +191,9 @@ struct redline_engine_params {
     const char *type_k; /* "f32", "f16", "bf16", "q8_0" or "q4_0"; NULL: f16 */
     const char *type_v; /* likewise; that of keys where values are a part of them (DeepSeek) */
     bool exact;         /* float32 activations in every product */
+    const char *n_gpu_layers; /* layers that run on GPUs, the last of the model first: "auto" or NULL, as many as fit
+                           there, and none where there is no GPU; "all"; or a number, "0" for none.  What is asked for
+                           and cannot be had is REDLINE_DEVICE, with the reason */
     struct redline_imatrix *imatrix; /* collects what the weights are multiplied with, while the engine is open;
                                         may be NULL */
     redline_listener *listener; /* may be NULL */

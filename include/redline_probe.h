@@ -25,6 +25,10 @@ struct redline_file_facts {
 };
 void redline_file_facts(const struct redline_model *model, struct redline_file_facts *out);
 
+/* The path of the i-th of facts.n_files, as it was opened (the demo model's is found by itself).  *path is the
+ * caller's to redline_free(). */
+int redline_file_path(const struct redline_model *model, uint32_t i, char **path, struct redline_err *err);
+
 struct redline_value_facts {
     const char *key;    /* zero-terminated; all strings die with the model or at the next call */
     const char *type;   /* "u32", "string", "string[32000]" */
@@ -51,6 +55,7 @@ int redline_tensor_at(struct redline_model *model, uint64_t i, struct redline_te
 struct redline_plan {
     const char *device;        /* "cpu" */
     int n_threads, n_ctx, n_seqs, n_ubatch, n_layers;
+    int n_gpu_layers;          /* of n_layers, those on GPUs */
     const char *type_k, *type_v;
     uint64_t weight_bytes;     /* used tensors */
     uint64_t packed_bytes;     /* of those, what products read in a layout of their own, made at first use; the rest
@@ -89,6 +94,10 @@ struct redline_plan_layer {
 };
 int redline_plan_layer(const struct redline_model *model, const struct redline_plan *plan, int layer,
                        struct redline_plan_layer *out, struct redline_err *err);
+
+/* The CUDA that this library was built with, as CUDA counts: 12040 for 12.4; 0: built without, it has no GPU
+ * backend. */
+int redline_cuda_version(void);
 
 /* ---- what is running ------------------------------------------------------------------------- */
 

@@ -29,6 +29,19 @@ void redline_file_facts(const struct redline_model *m, struct redline_file_facts
     }
 }
 
+int redline_file_path(const struct redline_model *m, uint32_t i, char **path, struct redline_err *err)
+{
+    struct buf name = {0};
+    *path = NULL;
+    if (i >= m->gguf->n_files) return err_set(err, REDLINE_ARG, "the model has %u files", m->gguf->n_files);
+    int status = gguf_file_path(&name, m->gguf, m->path, i, err);
+    if (status)
+        buf_free(&name);
+    else
+        *path = name.p;
+    return status;
+}
+
 /* Appends a string with control characters and broken UTF-8 escaped, cut at MOST_TEXT bytes. */
 static int append_printable(struct buf *b, struct str s, struct redline_err *err)
 {

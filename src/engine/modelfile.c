@@ -2,6 +2,7 @@
 #include "modelfile.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base.h"
@@ -49,7 +50,10 @@ static int later(int status, const struct redline_err *why, struct redline_err *
 
 static int fill_model(struct redline_model *m, const char *path, struct redline_err *err)
 {
-    TRY(gguf_open(&m->gguf, path ? path : demo_path(), err));
+    if (!path) path = demo_path();
+    TRY(gguf_open(&m->gguf, path, err));
+    m->path = mem_copy(path, strlen(path));
+    if (!m->path) return err_memory(err, strlen(path) + 1, "a path");
     TRY(copy_string(&m->architecture, m->gguf, "general.architecture", err));
     TRY(copy_string(&m->name, m->gguf, "general.name", err));
     TRY(later(vocab_open(&m->vocab, m->gguf, &m->vocab_err), &m->vocab_err, err));
@@ -79,6 +83,7 @@ void redline_model_close(struct redline_model **model)
     vocab_close(&m->vocab);
     gguf_close(&m->gguf);
     for (size_t i = 0; i < COUNT_OF(m->text); i++) buf_free(&m->text[i]);
+    mem_free(m->path);
     mem_free(m->architecture);
     mem_free(m->name);
     mem_free(m);

@@ -21,7 +21,8 @@ struct redline_model {
     struct weights weights;       /* bound to no backend: names, shapes and sizes */
     struct redline_err run_err;   /* code 0: the model can be run */
     struct buf text[3];           /* strings handed out by inspect.c: name, type, value */
-    char *architecture, *name;    /* zero-terminated copies, owned */
+    char *path;                   /* that was opened; owned, like the next two */
+    char *architecture, *name;    /* zero-terminated copies */
 };
 
 /* The part, or its stored error. */

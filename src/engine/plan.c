@@ -1,6 +1,8 @@
 /* plan.c - deciding, from the file's header and the machine's facts alone, where everything will live
  * and how many bytes it takes.  What is printed here is carried out exactly by engine.c. */
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base.h"
 #include "engine.h"
@@ -72,6 +74,41 @@ int plan_params(struct plan_params *out, const struct redline_model *model,
     return kv_type(&out->model.type_v, p->type_v, "the type of values", err);
 }
 
+/* ---- which layers go to a GPU ------------------------------------------------------------------ */
+
+int redline_cuda_version(void)
+{
+    return 0;
+}
+
+/* What is asked for, as a number of layers; -1: as many as fit. */
+static int wanted_layers(int *out, const char *wanted, int n_layers, struct redline_err *err)
+{
+    char *end;
+    *out = -1;
+    if (!wanted || strcmp(wanted, "auto") == 0) return 0;
+    *out = n_layers;
+    if (strcmp(wanted, "all") == 0) return 0;
+    long n = strtol(wanted, &end, 10);
+    if (end == wanted || *end || n < 0)
+        return err_set(err, REDLINE_ARG, "the layers on a GPU cannot be '%s', known are auto, all and numbers", wanted);
+    *out = (int)MIN(n, (long)n_layers);
+    return 0;
+}
+
+/* The one place that decides it.  Nothing falls back: what is asked for is had, or refused. */
+static int place_layers(int *out, const struct redline_engine_params *p, int n_layers, struct redline_err *err)
+{
+    int wanted;
+    *out = 0;
+    TRY(wanted_layers(&wanted, p->n_gpu_layers, n_layers, err));
+    if (wanted <= 0) return 0;
+    return err_set(err, REDLINE_DEVICE, "%d of %d layers are wanted on a GPU, and this program was built without CUDA; "
+                   "with n_gpu_layers auto or 0 all of them run on the CPU", wanted, n_layers);
+}
+
+/* ---- the plan ---------------------------------------------------------------------------------- */
+
 static uint64_t total_bytes(const struct redline_model *model, const struct plan_params *p, struct model_sizes *sizes)
 {
     model_sizes(sizes, &model->h, &p->model, &backend_cpu, &p->backend);
@@ -109,8 +146,10 @@ int redline_plan(const struct redline_model *model, const struct redline_engine_
     struct plan_params p;
     struct model_sizes sizes;
     struct cpu_memory memory;
+    int n_gpu_layers;
     TRY(modelfile_runnable(model, err));
     TRY(plan_params(&p, model, params, err));
+    TRY(place_layers(&n_gpu_layers, params, model->h.n_layers, err));
     struct kv_shape shape = hparams_kv_shape(&model->h);
     uint64_t layer_ops = 2 * (uint64_t)model->h.n_heads * (uint64_t)(shape.d_k + shape.d_v);
     int n_windowed = 0;
@@ -124,6 +163,7 @@ int redline_plan(const struct redline_model *model, const struct redline_engine_
         .n_seqs = p.model.n_seqs,
         .n_ubatch = p.model.n_ubatch,
         .n_layers = model->h.n_layers,
+        .n_gpu_layers = n_gpu_layers,
         .type_k = dtype_name(p.model.type_k),
         .type_v = dtype_name(shape.shared ? p.model.type_k : p.model.type_v),
         .weight_bytes = model->weights.bytes,

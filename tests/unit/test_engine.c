@@ -266,6 +266,35 @@ static void test_plan(void **state)
     close_tiny(&o);
 }
 
+/* Layers on a GPU are had or refused, by the plan and by the engine alike. */
+static void test_gpu_layers(void **state)
+{
+    static const struct {
+        const char *wanted;
+        int status;
+        const char *says;
+    } cases[] = {{NULL, 0, ""},           {"auto", 0, ""},
+                 {"0", 0, ""},            {"1", REDLINE_DEVICE, "1 of"},
+                 {"99", REDLINE_DEVICE, "are wanted on a GPU"}, {"all", REDLINE_DEVICE, "built without CUDA"},
+                 {"-1", REDLINE_ARG, "'-1'"},   {"some", REDLINE_ARG, "known are auto, all and numbers"},
+                 {"", REDLINE_ARG, "''"}, {"3x", REDLINE_ARG, "'3x'"}};
+    struct opened o = open_tiny(100, 0);
+    (void)state;
+    if (redline_cuda_version() > 0) skip();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct redline_engine_params params = {.n_ctx = 100, .n_gpu_layers = cases[i].wanted};
+        struct redline_plan plan;
+        struct redline_engine *engine;
+        err.message[0] = '\0';
+        assert_int_equal(redline_plan(o.model, &params, &plan, &err), cases[i].status);
+        assert_non_null(strstr(err.message, cases[i].says));
+        if (cases[i].status == 0) assert_int_equal(plan.n_gpu_layers, 0);
+        assert_int_equal(redline_engine_open(&engine, o.model, &params, &err), cases[i].status);
+        redline_engine_close(&engine);
+    }
+    close_tiny(&o);
+}
+
 /* One life of an engine; any status is fine as long as a failure has its sentence. */
 static int live(const char *path)
 {
@@ -319,7 +348,7 @@ int main(void)
         cmocka_unit_test(test_thread_counts),
         cmocka_unit_test(test_ends),
         cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_plan), cmocka_unit_test(test_gpu_layers),
         cmocka_unit_test(test_every_refusal_of_the_system),
     };
     return cmocka_run_group_tests_name("engine", tests, scratch_setup, scratch_teardown);

@@ -1,179 +1,242 @@
-/* test_store.c - weights as strips: parts of tensors, wherever they begin, are packed once and then stay. */
+/* test_store.c - lines that are torn, foreign or killed in the middle, and two writers. */
+#include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <cmocka.h>
 
-#include "cpu/cpu_store.h"
+#include "fault.h"
 #include "file.h"
-#include "hollow.h"
-#include "model.h"
+#include "record.h"
+#include "rng.h"
 #include "scratch.h"
+#include "store.h"
 
-enum { COLS = 64, ROWS = 21, FIRST = 9, MATS = 3 };
-
-static struct redline_err err;
-
-#define OK(call)                                 \
-    do {                                         \
-        if (call) fail_msg("%s", err.message);   \
-    } while (0)
-
-/* Two parts of a tensor of MATS matrices: rows before FIRST, and from there on. */
-static void cut(struct weight part[2], const float *data)
+/* A whole record that was made by hand. */
+static json_t *record(const char *id)
 {
-    static const int rows[2] = {FIRST, ROWS - FIRST};
-    for (int i = 0; i < 2; i++)
-        part[i] = (struct weight){.dtype = DTYPE_F32,
-                                  .n_cols = COLS,
-                                  .n_rows = rows[i],
-                                  .n_mats = MATS,
-                                  .row_bytes = COLS * sizeof(float),
-                                  .mat_bytes = ROWS * COLS * sizeof(float),
-                                  .data = data + i * FIRST * COLS};
+    struct redline_err err = {0};
+    json_t *r = json_pack("{s:i, s:s, s:s, s:{s:s, s:s}, s:{s:s}, s:{}, s:{}, s:{}, s:{}}", "version", 1, "id", id,
+                          "started", "2026-01-01T00:00:00Z", "program", "name", "p", "contestant", "p", "model",
+                          "file", "m", "settings", "workload", "derived", "missing");
+    assert_int_equal(record_complete(r, "made up", &err), 0);
+    return r;
 }
 
-/* Packing gives pages back, so they have to be a file's. */
-static void map_parts(struct file_map *map, struct weight part[2])
+static void append(struct store *s, const char *id)
 {
-    FILE *f = fopen(SCRATCH("rows"), "wb");
+    json_t *r = record(id);
+    assert_int_equal(store_append(s, r, NULL), 0);
+    json_decref(r);
+}
+
+static void append_bytes(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "ab");
     assert_non_null(f);
-    for (int i = 0; i < MATS * ROWS * COLS; i++) {
-        float x = (float)i;
-        assert_int_equal(fwrite(&x, sizeof x, 1, f), 1);
-    }
+    fputs(text, f);
     fclose(f);
-    OK(file_map(map, SCRATCH("rows"), &err));
-    cut(part, map->data);
 }
 
-/* Every matrix of the part has its strips, and they are the file's rows. */
-static void check_part(const struct weight *w, bool is_packed)
+static size_t file_bytes(const char *path)
 {
-    size_t bytes = (size_t)CEIL_DIV(w->n_rows, STRIP) * strip_bytes(strip_form(w->dtype), w->n_cols);
-    char *want = mem_new(bytes, 1);
-    for (int mat = 0; mat < w->n_mats; mat++) {
-        const char *strips = store_strips(w, (size_t)mat * w->mat_bytes, w->n_rows, kern_ops());
-        assert_int_equal(strips != NULL, is_packed);
-        if (!strips) continue;
-        store_pack_rows(want, w, (size_t)mat * w->mat_bytes, w->n_rows, &kern_scalar);
-        assert_memory_equal(strips, want, bytes);
-    }
-    mem_free(want);
+    struct stat facts;
+    return stat(path, &facts) ? 0 : (size_t)facts.st_size;
 }
 
-static void check_parts(const struct weight part[2], bool are_packed)
+static void test_again(void **state)
 {
-    for (int i = 0; i < 2; i++) check_part(&part[i], are_packed);
-}
-
-static void test_parts_at_first_use(void **state)
-{
-    struct store s = {0};
-    struct weight part[2];
-    struct file_map map;
+    struct redline_err err = {0};
+    struct store *s;
+    json_t *all;
+    char path[600];
     (void)state;
-    map_parts(&map, part);
-    for (int i = 0; i < 2; i++) OK(store_place(&s, &part[i], &err));
-    store_allow(&s, 0);
-    check_parts(part, false);
-    assert_false(store_packed_some(&s));
-    store_allow(&s, 1 << 20);
-    check_parts(part, true);
-    assert_true(store_packed_some(&s));
-    store_allow(&s, 0);
-    check_parts(part, true);
-    store_free(&s);
-    file_unmap(&map);
+    snprintf(path, sizeof path, "%s/deep/er/store.jsonl", scratch_folder);
+    assert_int_equal(store_open(&s, path, &err), 0);
+    assert_int_equal(json_array_size(store_records(s)), 0);
+    append(s, "a");
+    append(s, "b");
+    assert_int_equal(json_array_size(store_records(s)), 2);
+    store_close(&s);
+    assert_null(s);
+    store_close(&s);
+    assert_int_equal(store_open(&s, path, &err), 0);
+    append(s, "c");
+    assert_string_equal(record_text(json_array_get(store_records(s), 0), "id"), "a");
+    assert_string_equal(record_text(json_array_get(store_records(s), 2), "id"), "c");
+    store_close(&s);
+    assert_int_equal(store_read(&all, path, &err), 0);
+    assert_int_equal(json_array_size(all), 3);
+    json_decref(all);
+    unlink(path);
+    snprintf(path, sizeof path, "%s/deep/er", scratch_folder);
+    rmdir(path);
+    snprintf(path, sizeof path, "%s/deep", scratch_folder);
+    rmdir(path);
 }
 
-static void test_parts_at_rest(void **state)
+static void test_torn(void **state)
 {
-    struct store s = {0};
-    struct weight part[2];
-    struct file_map map;
-    struct team *team;
+    struct redline_err err = {0};
+    struct store *s;
+    json_t *all;
+    const char *path = SCRATCH("torn.jsonl");
     (void)state;
-    map_parts(&map, part);
-    OK(team_new(&team, 2, &err));
-    for (int i = 0; i < 2; i++) OK(store_place(&s, &part[i], &err));
-    int n_calls = 1;
-    while (!store_settle(&s, team, kern_ops(), 2 * COLS * STRIP * sizeof(float))) n_calls++;
-    assert_in_range(n_calls, 3, 10); /* in pieces, but not in rows */
-    check_parts(part, true);
-    team_free(&team);
-    store_free(&s);
-    file_unmap(&map);
+    assert_int_equal(store_open(&s, path, &err), 0);
+    append(s, "a");
+    store_close(&s);
+    size_t whole = file_bytes(path);
+    append_bytes(path, "{\"version\":1,\"id\":\"to");
+    assert_int_equal(store_read(&all, path, &err), 0); /* a reader leaves it out, and alone */
+    assert_int_equal(json_array_size(all), 1);
+    json_decref(all);
+    assert_true(file_bytes(path) > whole);
+    assert_int_equal(store_open(&s, path, &err), 0);
+    assert_int_equal(file_bytes(path), whole);
+    append(s, "b");
+    store_close(&s);
+    assert_int_equal(store_read(&all, path, &err), 0);
+    assert_int_equal(json_array_size(all), 2);
+    json_decref(all);
 }
 
-/* ---- models whose tensors hold several matrices ------------------------------------------------------- */
-
-/* What is multiplied of a layer; and whether it begins within one of the file's sixteen rows. */
-static int check_linear(const struct linear *l, const struct linear *all)
+static void test_foreign(void **state)
 {
-    if (l->w.n_mats == 0) return 0;
-    check_part(&l->w, true);
-    return all->w.n_mats && ((const char *)l->w.data - (const char *)all->w.data) / (ptrdiff_t)l->w.row_bytes % STRIP;
-}
-
-static int check_layer(const struct layer_weights *l)
-{
-    check_linear(&l->wo, &l->wo);
-    check_linear(&l->down, &l->down);
-    return check_linear(&l->wq, &l->wqkv) + check_linear(&l->wk, &l->wqkv) + check_linear(&l->wv, &l->wqkv) +
-           check_linear(&l->gate, &l->gate_up) + check_linear(&l->up, &l->gate_up) +
-           check_linear(&l->wk_b, &l->wkv_b) + check_linear(&l->wv_b, &l->wkv_b);
-}
-
-/* Parts that begin within a strip of the file. */
-static int check_model(const char *name)
-{
-    char hollow[512];
-    int n = 0;
-    struct gguf *g;
-    struct backend *b;
-    struct model *m;
-    struct backend_params bp = {.n_threads = 2};
-    struct model_params mp = {.type_k = DTYPE_F32, .type_v = DTYPE_F32, .n_ctx = 64, .n_seqs = 1, .n_ubatch = 8,
-                              .n_outputs = 8};
-    snprintf(hollow, sizeof hollow, SOURCE_DIR "/tests/data/families/%s.gguf", name);
-    OK(hollow_inflate(hollow, SCRATCH("model.gguf"), &err));
-    OK(gguf_open(&g, SCRATCH("model.gguf"), &err));
-    OK(backend_cpu.open(&b, &bp, &err));
-    OK(model_open(&m, g, b, &mp, &err));
-    for (int i = 0; i < 2; i++) { /* the first step says that it did more than its work */
-        OK(model_add(m, 0, 1, MODEL_LOGITS, &err));
-        OK(model_run(m, &err));
-        assert_int_equal(backend_cpu.packed(b), i == 0);
-    }
-    while (!backend_cpu.settle(b)) continue;
-    for (int i = 0; i < m->h.n_layers; i++) n += check_layer(&m->weights.layers[i]);
-    model_close(&m);
-    b->ops->close(&b);
-    gguf_close(&g);
-    return n;
-}
-
-static void test_fused_tensors(void **state)
-{
-    static const char *const names[] = {"bloom-6-heads", "falcon-7b", "phi3", "deepseek2-kv_b"};
-    int n = 0;
+    static const char *const lines[] = {"not JSON\n", "{\"version\":1}\n", "[]\n", "{\"a\":1,\"a\":2}\n"};
+    struct redline_err err = {0};
+    struct store *s;
+    json_t *all;
+    const char *path = SCRATCH("foreign.jsonl");
     (void)state;
-    for (size_t i = 0; i < COUNT_OF(names); i++) {
-        int of_model = check_model(names[i]);
-        print_message("%s: %d parts begin within a strip\n", names[i], of_model);
-        n += of_model;
+    for (size_t i = 0; i < 4; i++) {
+        unlink(path);
+        assert_int_equal(store_open(&s, path, &err), 0);
+        append(s, "a");
+        store_close(&s);
+        append_bytes(path, lines[i]);
+        size_t before = file_bytes(path);
+        assert_int_equal(store_read(&all, path, &err), REDLINE_FORMAT);
+        assert_null(all);
+        assert_non_null(strstr(err.message, "foreign.jsonl:2: "));
+        assert_int_equal(store_open(&s, path, &err), REDLINE_FORMAT);
+        assert_null(s);
+        assert_int_equal(file_bytes(path), before);
     }
-    assert_true(n > 0);
+    assert_int_equal(store_read(&all, SCRATCH("none.jsonl"), &err), REDLINE_IO);
+    assert_int_equal(store_open(&s, scratch_folder, &err), REDLINE_IO);
+    assert_int_equal(store_open(&s, "/dev/null", &err), REDLINE_IO);
+    assert_int_equal(store_open(&s, "/dev/null/x.jsonl", &err), REDLINE_IO);
+}
+
+static void test_refuses_what_is_no_record(void **state)
+{
+    struct redline_err err = {0};
+    struct store *s;
+    const char *path = SCRATCH("check.jsonl");
+    json_t *r = record("a");
+    (void)state;
+    json_object_del(r, "load");
+    assert_int_equal(store_open(&s, path, &err), 0);
+    assert_int_equal(store_append(s, r, &err), REDLINE_FORMAT);
+    assert_string_equal(err.message, "the record has no member 'load'");
+    assert_int_equal(file_bytes(path), 0);
+    assert_int_equal(json_array_size(store_records(s)), 0);
+    store_close(&s);
+    json_decref(r);
+}
+
+static void test_one_writer(void **state)
+{
+    struct redline_err err = {0};
+    struct store *first, *second;
+    json_t *all;
+    const char *path = SCRATCH("locked.jsonl");
+    (void)state;
+    assert_int_equal(store_open(&first, path, &err), 0);
+    append(first, "a");
+    assert_int_equal(store_open(&second, path, &err), REDLINE_BUSY);
+    assert_non_null(strstr(err.message, "another program is writing"));
+    assert_int_equal(store_read(&all, path, &err), 0); /* who only reads may */
+    json_decref(all);
+    store_close(&first);
+    assert_int_equal(store_open(&second, path, &err), 0);
+    store_close(&second);
+}
+
+/* Killed at any moment: what is there is whole, nothing that was said to be kept is lost, and it goes on. */
+static void test_killed(void **state)
+{
+    enum { ROUNDS = 25 };
+    struct rng rng;
+    const char *path = SCRATCH("killed.jsonl");
+    size_t n_before = 0;
+    (void)state;
+    rng_seed(&rng, 3);
+    for (int round = 0; round < ROUNDS; round++) {
+        struct redline_err err = {0};
+        struct store *s;
+        int kept[2];
+        char byte;
+        assert_int_equal(pipe(kept), 0);
+        pid_t child = fork();
+        if (child == 0) {
+            json_t *r = record("child");
+            if (store_open(&s, path, NULL)) _exit(1);
+            while (store_append(s, r, NULL) == 0 && write(kept[1], "k", 1) == 1) {}
+            _exit(1);
+        }
+        close(kept[1]);
+        assert_int_equal(read(kept[0], &byte, 1), 1);
+        usleep((useconds_t)rng_below(&rng, 8000));
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+        size_t n_kept = 1;
+        while (read(kept[0], &byte, 1) == 1) n_kept++;
+        close(kept[0]);
+        if (store_open(&s, path, &err)) fail_msg("round %d: %s", round, err.message);
+        size_t n = json_array_size(store_records(s));
+        assert_in_range(n, n_before + n_kept, n_before + n_kept + 1);
+        n_before = n;
+        store_close(&s);
+    }
+}
+
+static void test_no_memory(void **state)
+{
+    const char *path = SCRATCH("refused.jsonl");
+    struct store *s;
+    (void)state;
+    assert_int_equal(store_open(&s, path, NULL), 0);
+    append(s, "a");
+    store_close(&s);
+    for (int kind = 0; kind < 2; kind++) {
+        for (uint64_t nth = 1;; nth++) {
+            struct redline_err err = {0};
+            fault_arm(kind ? FAULT_READ : FAULT_ALLOC, nth, false);
+            int status = store_open(&s, path, &err);
+            bool hit = fault_count(kind ? FAULT_READ : FAULT_ALLOC) >= nth;
+            fault_arm(kind ? FAULT_READ : FAULT_ALLOC, 0, false);
+            store_close(&s);
+            if (!hit) break;
+            if (status) assert_true(*err.message);
+        }
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parts_at_first_use),
-        cmocka_unit_test(test_parts_at_rest),
-        cmocka_unit_test(test_fused_tensors),
+        cmocka_unit_test(test_again),      cmocka_unit_test(test_torn),
+        cmocka_unit_test(test_foreign),    cmocka_unit_test(test_refuses_what_is_no_record),
+        cmocka_unit_test(test_one_writer), cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

@@ -1,0 +1,396 @@
+/* doctor.c - the table of what can be wrong, and one small test for each row.
+ *
+ * A test writes evidence and remedy and says whether there is something to find.  Rows that have one cause exclude
+ * each other: a card without a driver is that alone, not also a card that is not used. */
+#include "doctor.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base.h"
+
+/* Where it begins to matter; each is told with the finding. */
+static const double LOAD_SHARE = 0.25;       /* of the processors, by others */
+static const double PRESSURE = 1.0;          /* per cent of the time */
+static const double THROTTLED_SHARE = 0.05;  /* of the quota's periods */
+static const double SWAP_SHARE = 0.01;       /* of the memory */
+static const double CACHED_SHARE = 0.9;      /* of a file on a slow disk */
+static const double WASTE_BYTES = 64u << 20; /* memory for nothing, where a plan tells how much it is */
+enum {
+    CTX_RATIO = 4,      /* context: set / used */
+    UBATCH_RATIO = 8,   /* batch: set / usual prompt */
+    UBATCH_DEFAULT = 512,
+    UBATCH_LEAST = 32,
+};
+
+#define SAY(f, ...) snprintf((f)->what, sizeof (f)->what, __VA_ARGS__)
+#define MEND(f, ...) snprintf((f)->remedy, sizeof (f)->remedy, __VA_ARGS__)
+
+static double gib(double bytes)
+{
+    return bytes / (double)(1u << 30);
+}
+
+/* ---- GPUs -------------------------------------------------------------------------------------- */
+
+static bool has_driver(const struct facts *f)
+{
+    return f->gpu_driver.value[0] != '\0';
+}
+
+static bool gpu_no_driver(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const struct facts *f = c->facts;
+    if (!f->gpu_on_bus.value[0] || has_driver(f) || f->n_gpus > 0) return false;
+    SAY(out, "the bus shows an NVIDIA card (%s), and no driver is loaded", f->gpu_on_bus.value);
+    MEND(out, "install NVIDIA's driver, then modprobe nvidia; nvidia-smi shows whether it works");
+    return true;
+}
+
+static bool gpu_driver_mismatch(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const struct facts *f = c->facts;
+    if (!f->gpu_mismatch) return false;
+    SAY(out, "the loaded NVIDIA driver is %s, its library is %s",
+        has_driver(f) ? f->gpu_driver.value : "of another version", f->gpu_library.value[0] ? f->gpu_library.value : "another one");
+    MEND(out, "restart the machine (the driver was updated while it ran), or in a container: restart that");
+    return true;
+}
+
+static bool gpu_hidden(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const struct facts *f = c->facts;
+    if (!has_driver(f) || f->n_gpus > 0 || f->gpu_mismatch) return false;
+    SAY(out, "NVIDIA's driver %s is loaded, and no GPU can be seen: %.150s", f->gpu_driver.value, f->gpu_reason);
+    MEND(out, "let this process see it: in a container --gpus all, else the rights of /dev/nvidia*; nvidia-smi tells");
+    return true;
+}
+
+static bool gpu_build(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const struct facts *f = c->facts;
+    if (f->n_gpus == 0 || c->cuda_version) return false;
+    SAY(out, "%d GPU%s (%s, %.1f GiB), and this program was built without CUDA: all of it runs on the CPU", f->n_gpus,
+        f->n_gpus == 1 ? " is there" : "s are there", f->gpus[0].name, gib((double)f->gpus[0].memory_bytes));
+    MEND(out, "use a program that was built with CUDA");
+    return true;
+}
+
+static bool gpu_cuda_old(const struct doctor_case *c, struct doctor_finding *out)
+{
+    int built = c->cuda_version, serves = c->facts->gpu_cuda;
+    if (c->facts->n_gpus == 0 || built == 0 || serves == 0 || built <= serves) return false;
+    SAY(out, "this program was built with CUDA %d.%d, the driver %s serves CUDA %d.%d at most", built / 1000,
+        built % 1000 / 10, c->facts->gpu_driver.value, serves / 1000, serves % 1000 / 10);
+    MEND(out, "install a driver that serves CUDA %d.%d", built / 1000, built % 1000 / 10);
+    return true;
+}
+
+static bool gpu_unused(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const struct facts *f = c->facts;
+    if (f->n_gpus == 0 || c->cuda_version == 0 || (f->gpu_cuda && c->cuda_version > f->gpu_cuda)) return false;
+    const char *why = c->require && strcmp(c->require, "cpu") == 0              ? "the setting require is cpu"
+                      : c->n_gpu_layers && strcmp(c->n_gpu_layers, "0") == 0    ? "the setting n_gpu_layers is 0"
+                      : c->plan && c->plan->n_layers && !c->plan->n_gpu_layers ? "the plan puts no layer on it"
+                                                                                : NULL;
+    if (!why) return false;
+    SAY(out, "%s with %.1f GiB free is not used: %s", f->gpus[0].name, gib((double)f->gpus[0].free_bytes), why);
+    MEND(out, "-ngl auto without --require cpu (llm.primary.n_gpu_layers, llm.primary.require)");
+    return true;
+}
+
+static bool gpu_missing(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const struct facts *f = c->facts;
+    bool wanted = (c->require && strcmp(c->require, "gpu") == 0) ||
+                  (c->n_gpu_layers && strcmp(c->n_gpu_layers, "auto") != 0 && strcmp(c->n_gpu_layers, "0") != 0);
+    if (!wanted || f->n_gpus > 0 || f->gpu_on_bus.value[0] || has_driver(f)) return false;
+    SAY(out, "the settings want a GPU, and there is none: %.180s", f->gpu_reason);
+    MEND(out, "--require any -ngl auto runs it here on the CPU");
+    return true;
+}
+
+static bool gpu_busy(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const struct facts *f = c->facts;
+    for (int i = 0; i < f->n_gpus; i++) {
+        const struct gpu_fact *g = &f->gpus[i];
+        if (g->n_other_processes <= 0) continue;
+        SAY(out, "%d other process%s on GPU %d (%s); %.1f of its %.1f GiB are free", g->n_other_processes,
+            g->n_other_processes == 1 ? " computes" : "es compute", i, g->name, gib((double)g->free_bytes),
+            gib((double)g->memory_bytes));
+        MEND(out, "end them (nvidia-smi lists them), or measure on another GPU");
+        return true;
+    }
+    return false;
+}
+
+/* ---- processors -------------------------------------------------------------------------------- */
+
+static bool threads_over_cores(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const struct redline_machine *m = &c->facts->machine;
+    if (c->n_threads <= m->n_physical) return false;
+    SAY(out, "%d threads are set, and this process may use %d core%s (%d processors): they wait for one another",
+        c->n_threads, m->n_physical, m->n_physical == 1 ? "" : "s", m->n_logical);
+    MEND(out, "-t %d (llm.primary.n_threads), or 0 for the best", m->n_threads);
+    return true;
+}
+
+static bool threads_over_quota(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const struct redline_machine *m = &c->facts->machine;
+    if (m->quota <= 0 || c->n_threads > m->n_physical || c->n_threads <= (int)ceil(m->quota)) return false;
+    SAY(out, "%d threads are set, and the control group grants the time of %.2f processors: all are held back",
+        c->n_threads, m->quota);
+    MEND(out, "-t %d (llm.primary.n_threads), or 0 for the best; or raise cpu.max", m->n_threads);
+    return true;
+}
+
+static bool quota_throttled(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const struct facts *f = c->facts;
+    if (!(f->throttled_share.value > THROTTLED_SHARE)) return false;
+    SAY(out, "the quota of %.2f processors ran out in %.0f %% of its periods so far (limit %.0f %%)", f->machine.quota,
+        100 * f->throttled_share.value, 100 * THROTTLED_SHARE);
+    MEND(out, "raise the control group's cpu.max (docker: --cpus), or use fewer threads: -t %d", f->machine.n_threads);
+    return true;
+}
+
+static bool governor_slow(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const char *governor = c->facts->governor.value;
+    if (!*governor || strcmp(governor, "performance") == 0) return false;
+    SAY(out, "the frequency governor is %s: the clock follows the load, late", governor);
+    MEND(out, "sudo cpupower frequency-set -g performance");
+    return true;
+}
+
+static bool machine_busy(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const struct facts *f = c->facts;
+    double limit = LOAD_SHARE * MAX(1, f->n_online);
+    if (!(f->load_1m.value > limit)) return false;
+    SAY(out, "in the last minute %.2f threads of other programs ran on %d processors (limit %.2f)", f->load_1m.value,
+        f->n_online, limit);
+    MEND(out, "end them (top shows who), or wait; what is measured meanwhile is not this machine's speed");
+    return true;
+}
+
+static bool features_masked(const struct doctor_case *c, struct doctor_finding *out)
+{
+    if (!c->facts->features_masked[0]) return false;
+    SAY(out, "the environment variable REDLINE_CPU takes away %s of what the processor has; %s is left",
+        c->facts->features_masked, c->facts->machine.features);
+    MEND(out, "unset REDLINE_CPU");
+    return true;
+}
+
+static bool cpu_plain(const struct doctor_case *c, struct doctor_finding *out)
+{
+    if (strcmp(c->facts->machine.features, "scalar") != 0 || c->facts->features_masked[0]) return false;
+    SAY(out, "%s shows no AVX2: only the plain kernels run, many times slower", c->facts->machine.cpu);
+    MEND(out, "in a virtual machine: give it the host's processor type (qemu: -cpu host)");
+    return true;
+}
+
+/* "GNU 12.2.0 RelWithDebInfo address,undefined" */
+static bool build_slow(const struct doctor_case *c, struct doctor_finding *out)
+{
+    static const char *const fast[] = {" RelWithDebInfo", " Release", " MinSizeRel"};
+    static const char *const sanitizers[] = {"address", "undefined", "thread", "memory", "leak"};
+    const char *build = c->facts->machine.build;
+    bool is_fast = false;
+    for (size_t i = 0; i < COUNT_OF(fast); i++) is_fast |= strstr(build, fast[i]) != NULL;
+    for (size_t i = 0; i < COUNT_OF(sanitizers); i++) is_fast &= strstr(build, sanitizers[i]) == NULL;
+    if (is_fast) return false;
+    SAY(out, "this program was built to find mistakes, not to be fast: %s", build);
+    MEND(out, "cmake --preset release && cmake --build build");
+    return true;
+}
+
+/* ---- memory ------------------------------------------------------------------------------------ */
+
+static bool huge_pages_off(const struct doctor_case *c, struct doctor_finding *out)
+{
+    if (strcmp(c->facts->huge_pages.value, "never") != 0) return false;
+    SAY(out, "transparent huge pages are off (never): weights lie in pages of 4 KiB, more of which are looked up");
+    MEND(out, "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled");
+    return true;
+}
+
+static bool memory_pressure(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const struct facts *f = c->facts;
+    if (!(f->memory_pressure.value > PRESSURE)) return false;
+    SAY(out, "programs waited for memory in %.1f %% of the last ten seconds (limit %.0f %%); %.1f GiB are available",
+        f->memory_pressure.value, PRESSURE, gib(f->memory_available_bytes.value));
+    MEND(out, "end what takes it (ps aux --sort=-rss | head), or choose a smaller model or context");
+    return true;
+}
+
+static bool swap_used(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const struct facts *f = c->facts;
+    double limit = SWAP_SHARE * (double)f->machine.memory_bytes;
+    if (!(f->swap_used_bytes.value > limit)) return false;
+    SAY(out, "%.2f GiB lie in swap (limit %.2f): what is there comes back from the disk, in the middle of an answer",
+        gib(f->swap_used_bytes.value), gib(limit));
+    MEND(out, "free memory, then: sudo swapoff -a && sudo swapon -a");
+    return true;
+}
+
+static bool memory_short(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const struct redline_plan *p = c->plan;
+    if (!p || p->fits) return false;
+    SAY(out, "the model with a context of %d needs %.2f GiB (weights %.2f, KV %.2f), %.2f GiB are free", p->n_ctx,
+        gib((double)p->total_bytes), gib((double)p->weight_bytes), gib((double)p->kv_bytes),
+        gib((double)p->available_bytes));
+    if (p->n_ctx_fits > 0)
+        MEND(out, "-c %d (llm.primary.n_ctx) is the longest context that fits; or -ctk q8_0 -ctv q8_0", p->n_ctx_fits);
+    else
+        MEND(out, "a smaller quantisation: redline quantize MODEL smaller.gguf Q4_K_M");
+    return true;
+}
+
+/* ---- the model and its settings ---------------------------------------------------------------- */
+
+static bool model_unknown(const struct doctor_case *c, struct doctor_finding *out)
+{
+    if (!c->file || c->file->runnable) return false;
+    SAY(out, "the model cannot be run: %.200s", c->file->reason);
+    MEND(out, "redline inspect MODEL shows what is in it");
+    return true;
+}
+
+static bool model_slow_disk(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const struct facts_file *m = c->model_file;
+    if (!m || !m->slow.value[0] || !(m->cached_share.value < CACHED_SHARE)) return false;
+    SAY(out, "the model lies on %s, and %.0f %% of its %.2f GiB are in the page cache", m->slow.value,
+        100 * m->cached_share.value, gib((double)m->bytes));
+    MEND(out, "copy it to a local disk without moving parts, or read it once before: cat MODEL >/dev/null");
+    return true;
+}
+
+static bool context_unused(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const struct redline_plan *p = c->plan;
+    if (c->n_ctx == 0 || c->n_ctx_used < 0 || c->n_ctx / CTX_RATIO < MAX(1, c->n_ctx_used)) return false;
+    char cost[64] = "";
+    double wasted = p ? (double)p->kv_bytes * (1 - (double)c->n_ctx_used / c->n_ctx) : INFINITY;
+    if (wasted < WASTE_BYTES) return false;
+    if (p) snprintf(cost, sizeof cost, "; its KV cache reserves %.2f GiB", gib((double)p->kv_bytes));
+    SAY(out, "the context is %d tokens, and at most %d were ever used%s", c->n_ctx, c->n_ctx_used, cost);
+    MEND(out, "-c %d (llm.primary.n_ctx), or 0 for what the work needs",
+         ROUND_UP(MAX(c->n_ctx_used, 256) * 3 / 2, 256));
+    return true;
+}
+
+static bool context_untrained(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const struct redline_plan *p = c->plan;
+    if (!p || p->n_ctx_train <= 0 || p->n_ctx <= p->n_ctx_train) return false;
+    SAY(out, "the context is %d tokens, and the model was trained on %d: beyond them it may fail", p->n_ctx,
+        p->n_ctx_train);
+    MEND(out, "-c %d (llm.primary.n_ctx)", p->n_ctx_train);
+    return true;
+}
+
+static bool flash_attention_off(const struct doctor_case *c, struct doctor_finding *out)
+{
+    if (c->flash_attn) return false;
+    SAY(out, "flash attention is off: %.180s",
+        c->flash_attn_reason && *c->flash_attn_reason ? c->flash_attn_reason : "nobody says why");
+    MEND(out, "-ctk f16 -ctv f16 (llm.primary.type_k, llm.primary.type_v): these types have it everywhere");
+    return true;
+}
+
+static bool kv_without_kernel(const struct doctor_case *c, struct doctor_finding *out)
+{
+    if (c->kv_kernel) return false;
+    SAY(out, "there is no kernel for keys of type %s and values of type %s", c->type_k, c->type_v);
+    MEND(out, "-ctk f16 -ctv f16 (llm.primary.type_k, llm.primary.type_v)");
+    return true;
+}
+
+static bool batch_tiny(const struct doctor_case *c, struct doctor_finding *out)
+{
+    if (c->n_ubatch == 0 || c->n_ubatch >= UBATCH_LEAST) return false;
+    if (c->n_prompt_typical >= 0 && c->n_prompt_typical <= c->n_ubatch) return false;
+    int n = c->n_prompt_typical >= 0 ? c->n_prompt_typical : UBATCH_DEFAULT;
+    SAY(out, "a forward pass takes %d tokens: a %s prompt of %d is read in %d passes, each over all weights",
+        c->n_ubatch, c->n_prompt_typical >= 0 ? "usual" : "short", n, CEIL_DIV(n, c->n_ubatch));
+    MEND(out, "-ub %d (llm.primary.n_ubatch)", UBATCH_DEFAULT);
+    return true;
+}
+
+static bool batch_oversized(const struct doctor_case *c, struct doctor_finding *out)
+{
+    int n = c->n_prompt_typical;
+    if (c->n_ubatch <= UBATCH_DEFAULT || n < 0 || c->n_ubatch / UBATCH_RATIO < MAX(1, n)) return false;
+    char cost[64] = "";
+    if (c->plan && (double)c->plan->buffer_bytes < WASTE_BYTES) return false;
+    if (c->plan) snprintf(cost, sizeof cost, "; its activations take %.2f GiB", gib((double)c->plan->buffer_bytes));
+    SAY(out, "a forward pass has room for %d tokens, and a usual prompt has %d%s", c->n_ubatch, n, cost);
+    MEND(out, "-ub %d (llm.primary.n_ubatch)", UBATCH_DEFAULT);
+    return true;
+}
+
+/* ---- all of it --------------------------------------------------------------------------------- */
+
+/* The worst first: what is run elsewhere or not at all, then what costs much, then the rest. */
+static const struct {
+    const char *code;
+    enum doctor_level level;
+    bool (*test)(const struct doctor_case *c, struct doctor_finding *out);
+} rows[] = {
+    {"model-not-runnable", DOCTOR_FAULT, model_unknown},
+    {"memory-short", DOCTOR_FAULT, memory_short},
+    {"gpu-missing", DOCTOR_FAULT, gpu_missing},
+    {"gpu-no-driver", DOCTOR_FAULT, gpu_no_driver},
+    {"gpu-driver-mismatch", DOCTOR_FAULT, gpu_driver_mismatch},
+    {"gpu-hidden", DOCTOR_FAULT, gpu_hidden},
+    {"gpu-build", DOCTOR_FAULT, gpu_build},
+    {"gpu-cuda-old", DOCTOR_FAULT, gpu_cuda_old},
+    {"gpu-unused", DOCTOR_FAULT, gpu_unused},
+    {"build-slow", DOCTOR_FAULT, build_slow},
+    {"features-masked", DOCTOR_FAULT, features_masked},
+    {"cpu-plain", DOCTOR_FAULT, cpu_plain},
+    {"kv-without-kernel", DOCTOR_FAULT, kv_without_kernel},
+    {"flash-attention-off", DOCTOR_FAULT, flash_attention_off},
+    {"threads-over-cores", DOCTOR_FAULT, threads_over_cores},
+    {"threads-over-quota", DOCTOR_FAULT, threads_over_quota},
+    {"batch-tiny", DOCTOR_FAULT, batch_tiny},
+    {"memory-pressure", DOCTOR_FAULT, memory_pressure},
+    {"huge-pages-off", DOCTOR_FAULT, huge_pages_off},
+    {"governor-slow", DOCTOR_FAULT, governor_slow},
+    {"quota-throttled", DOCTOR_ADVICE, quota_throttled},
+    {"machine-busy", DOCTOR_ADVICE, machine_busy},
+    {"gpu-busy", DOCTOR_ADVICE, gpu_busy},
+    {"swap-used", DOCTOR_ADVICE, swap_used},
+    {"model-slow-disk", DOCTOR_ADVICE, model_slow_disk},
+    {"context-untrained", DOCTOR_ADVICE, context_untrained},
+    {"context-unused", DOCTOR_ADVICE, context_unused},
+    {"batch-oversized", DOCTOR_ADVICE, batch_oversized},
+};
+_Static_assert(COUNT_OF(rows) <= DOCTOR_MOST, "a finding of every row has room");
+
+size_t doctor_examine(const struct doctor_case *c, struct doctor_finding out[DOCTOR_MOST])
+{
+    size_t n = 0;
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        out[n] = (struct doctor_finding){.code = rows[i].code, .level = rows[i].level};
+        n += rows[i].test(c, &out[n]);
+    }
+    return n;
+}
+
+const char *doctor_code(size_t i)
+{
+    return i < COUNT_OF(rows) ? rows[i].code : NULL;
+}

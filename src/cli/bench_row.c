@@ -124,6 +124,7 @@ static void fill_settings(struct bench_row *row, const struct bench_result *r)
     row->n_threads_used = r->engine.n_threads_used;
     row->type_k = r->asked.type_k;
     row->type_v = r->asked.type_v;
+    row->n_gpu_layers = p->n_gpu_layers;
     row->n_ctx = p->n_ctx;
     row->flash_attn = true;
     row->exact = r->exact;

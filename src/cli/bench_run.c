@@ -29,6 +29,7 @@ static int open_engine(struct bench *b, const struct redline_model *model, const
                                            .type_k = c->type_k,
                                            .type_v = c->type_v,
                                            .exact = o->exact,
+                                           .n_gpu_layers = o->n_gpu_layers,
                                            .listener = o->listener,
                                            .user = o->user};
     TRY(redline_engine_open(&b->engine, model, &params, err));

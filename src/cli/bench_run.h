@@ -17,6 +17,7 @@ struct bench_options {
     int n_repetitions;  /* 1..BENCH_MOST_SAMPLES */
     bool no_warmup;     /* an untimed repetition goes before the others */
     bool exact;
+    const char *n_gpu_layers; /* as in struct redline_engine_params */
     /* Called before every repetition, from 0; the warm-up is -1. */
     void (*progress)(void *user, int repetition);
     redline_listener *listener; /* of the engine */

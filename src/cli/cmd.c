@@ -62,6 +62,20 @@ int cmd_flush(struct redline_err *err)
     return err_set(err, REDLINE_IO, "standard output cannot be written: %s", strerror(errno));
 }
 
+static const char *folder_from_environment(const char *name)
+{
+    const char *value = getenv(name);
+    return value && *value == '/' ? value : NULL; /* the base directory specification: others do not count */
+}
+
+int cmd_cache_path(struct buf *out, const char *name, struct redline_err *err)
+{
+    const char *cache = folder_from_environment("XDG_CACHE_HOME"), *home = folder_from_environment("HOME");
+    if (cache) return buf_printf(out, err, "%s/redline/%s", cache, name);
+    if (home) return buf_printf(out, err, "%s/.cache/redline/%s", home, name);
+    return err_set(err, REDLINE_IO, "neither XDG_CACHE_HOME nor HOME names a folder");
+}
+
 int cmd_parse_ids(int32_t **ids, size_t *n, const char *list, struct redline_err *err)
 {
     size_t most = 1;

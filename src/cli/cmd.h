@@ -30,6 +30,9 @@ int cmd_plan(int argc, char **argv);
 int cmd_score(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_probe(int argc, char **argv);
+int cmd_lab(int argc, char **argv);
+int cmd_tune(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
 int cmd_imatrix(int argc, char **argv);
 int cmd_quantize(int argc, char **argv);
 int cmd_synth(int argc, char **argv);
@@ -56,6 +59,10 @@ int cmd_flush(struct redline_err *err);
 
 /* Numbers from a comma-separated list; *ids is the caller's to redline_free(). */
 int cmd_parse_ids(int32_t **ids, size_t *n, const char *list, struct redline_err *err);
+
+/* The path of what is kept under this name between runs: in $XDG_CACHE_HOME/redline or ~/.cache/redline, whose folders
+ * may not be there yet.  REDLINE_IO when the environment names no place. */
+int cmd_cache_path(struct buf *out, const char *name, struct redline_err *err);
 
 /* "4.0 GB", "823 MB": decimal units, n bytes of buffer. */
 void cmd_bytes_text(uint64_t bytes, char *out, size_t n);

@@ -8,13 +8,14 @@
 #include "base.h"
 #include "bench_print.h"
 #include "cmd.h"
+#include "device.h"
 #include "limits.h"
 #include "settings.h"
 
 struct bench_command {
     /* options */
     struct bench_grid grid;
-    const char *format;
+    const char *format, *require;
     int delay_s;
     bool fields;
     struct bench_options run;
@@ -88,6 +89,7 @@ static int measure(struct bench_command *b, struct redline_err *err)
 static int measure_all(struct bench_command *b, struct redline_err *err)
 {
     int status = 0;
+    TRY(device_check(b->require, b->run.n_gpu_layers, err));
     b->n_cases = bench_grid_n(&b->grid);
     if (b->n_cases == 0) return err_set(err, REDLINE_ARG, "there is nothing to measure: -p and -n are both 0");
     TRY(limits_get(&b->limits, false, err));
@@ -148,6 +150,8 @@ int cmd_bench(int argc, char **argv)
         bench_words_opt(&g->types_v, "-ctv, --cache-type-v", "TYPE,...", "f32|f16|bf16|q8_0|q4_0", "type of cached values"),
         bench_numbers_opt(&g->n_threads, "-t, --threads", 0, 512, "threads; 0: the cores this process may use"),
         settings_opt(&set, SETTING_EXACT, &b.run.exact),
+        settings_opt(&set, SETTING_N_GPU_LAYERS, &b.run.n_gpu_layers),
+        settings_opt(&set, SETTING_REQUIRE, &b.require),
         {"-r, --repetitions", "N", OPT_INT, &b.run.n_repetitions, 1, BENCH_MOST_SAMPLES,
          "repetitions of each test (6: the fewest that give a 95 % interval)"},
         {"-o, --output", "md|csv|json|jsonl", OPT_CHOICE, &b.format, 0, 0, "format on standard output (md)"},

@@ -11,6 +11,7 @@
 
 #include "base.h"
 #include "cmd.h"
+#include "device.h"
 #include "lines.h"
 #include "mem.h"
 #include "settings.h"
@@ -19,7 +20,7 @@ enum { DEFAULT_CONTEXT = 4096 };
 
 struct chat {
     /* options */
-    const char *model_path, *system, *template_name, *type_k, *type_v;
+    const char *model_path, *system, *template_name, *type_k, *type_v, *n_gpu_layers, *require;
     int n_predict, n_threads, n_ctx, n_ubatch;
     bool quiet, exact;
     struct redline_sampling sampling;
@@ -370,6 +371,7 @@ static int open_engine(struct chat *c, struct redline_err *err)
                                                  .type_k = c->type_k,
                                                  .type_v = c->type_v,
                                                  .exact = c->exact,
+                                                 .n_gpu_layers = c->n_gpu_layers,
                                                  .listener = cmd_on_load,
                                                  .user = &c->progress};
     TRY(redline_engine_open(&c->engine, c->model, &params, err));
@@ -389,6 +391,7 @@ static int chat_all(struct chat *c, const char *const *words, int n_words, struc
 {
     const char *path;
     TRY(cmd_model_path(&path, c->model_path, words, n_words, false, err));
+    TRY(device_check(c->require, c->n_gpu_layers, err));
     TRY(redline_model_open(&c->model, path, err));
     if (c->system && *c->system) TRY(add(c, "system", c->system, err));
     TRY(check_model(c, err));
@@ -422,6 +425,7 @@ int cmd_chat(int argc, char **argv)
         settings_opt(&set, SETTING_N_PREDICT, &c.n_predict),
         SETTINGS_ENGINE(&set, &c),
         settings_opt(&set, SETTING_EXACT, &c.exact),
+        SETTINGS_DEVICE(&set, &c),
         SETTINGS_SAMPLING(&set, s),
         {"-q, --quiet", NULL, OPT_FLAG, &c.quiet, 0, 0, "no measured line after each answer"},
     };

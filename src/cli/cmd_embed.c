@@ -7,6 +7,7 @@
 #include "base.h"
 #include "clock.h"
 #include "cmd.h"
+#include "device.h"
 #include "file.h"
 #include "mem.h"
 #include "settings.h"
@@ -21,7 +22,7 @@ enum {
 
 struct embed {
     /* options */
-    const char *model_path, *file, *out_path, *prefix, *pooling, *normalize, *format, *type_k, *type_v;
+    const char *model_path, *file, *out_path, *prefix, *pooling, *normalize, *format, *type_k, *type_v, *n_gpu_layers, *require;
     int n_threads, n_ctx, n_ubatch, n_seqs;
     bool truncate, skip_empty, exact, quiet;
 
@@ -201,6 +202,7 @@ static int open_engine(struct embed *e, struct redline_err *err)
                                            .type_k = e->type_k,
                                            .type_v = e->type_v,
                                            .exact = e->exact,
+                                           .n_gpu_layers = e->n_gpu_layers,
                                            .listener = cmd_on_load,
                                            .user = &e->progress};
     e->n_ahead = (size_t)(AHEAD * n_seqs);
@@ -231,6 +233,7 @@ static int run_all(struct embed *e, const char *const *words, int n_words, struc
 {
     const char *path;
     TRY(cmd_model_path(&path, e->model_path, words, n_words, true, err));
+    TRY(device_check(e->require, e->n_gpu_layers, err));
     TRY(redline_model_open(&e->model, path, err));
     redline_file_facts(e->model, &e->facts);
     TRY(read_input(e, err));
@@ -278,6 +281,7 @@ int cmd_embed(int argc, char **argv)
         settings_opt(&set, SETTING_TYPE_K, &e.type_k),
         settings_opt(&set, SETTING_TYPE_V, &e.type_v),
         settings_opt(&set, SETTING_EXACT, &e.exact),
+        SETTINGS_DEVICE(&set, &e),
         {"-q, --quiet", NULL, OPT_FLAG, &e.quiet, 0, 0, "nothing on standard error"},
     };
     const struct opt_command command = {

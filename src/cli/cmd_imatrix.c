@@ -7,6 +7,7 @@
 #include "base.h"
 #include "clock.h"
 #include "cmd.h"
+#include "device.h"
 #include "file.h"
 #include "settings.h"
 
@@ -17,7 +18,7 @@ enum {
 
 struct collecting {
     /* options */
-    const char *model_path, *text_path, *out_path;
+    const char *model_path, *text_path, *out_path, *n_gpu_layers, *require;
     int n_chunk, most_chunks, n_threads, n_ubatch;
     bool special, quiet;
 
@@ -83,6 +84,7 @@ static int read_chunks(struct collecting *c, size_t n_chunks, struct redline_err
                                            .n_ctx = c->n_chunk,
                                            .n_ubatch = c->n_ubatch,
                                            .n_outputs = c->n_ubatch,
+                                           .n_gpu_layers = c->n_gpu_layers,
                                            .imatrix = c->matrix,
                                            .listener = cmd_on_load,
                                            .user = &c->progress};
@@ -113,6 +115,7 @@ static int run_all(struct collecting *c, const char *const *words, int n_words, 
     TRY(cmd_model_path(&path, c->model_path, words, n_words, true, err));
     if (!c->text_path) return err_set(err, REDLINE_ARG, "a text is needed: -f FILE, - for standard input");
     if (!c->out_path) return err_set(err, REDLINE_ARG, "a file to write is needed: -o FILE");
+    TRY(device_check(c->require, c->n_gpu_layers, err));
     TRY(redline_model_open(&c->model, path, err));
     TRY(read_text(c, err));
     TRY(redline_imatrix_new(&c->matrix, err));
@@ -142,6 +145,7 @@ int cmd_imatrix(int argc, char **argv)
          "special tokens written in the text become those tokens"},
         settings_opt(&set, SETTING_N_THREADS, &c.n_threads),
         settings_opt(&set, SETTING_N_UBATCH, &c.n_ubatch),
+        SETTINGS_DEVICE(&set, &c),
         {"-q, --quiet", NULL, OPT_FLAG, &c.quiet, 0, 0, "nothing on standard error"},
     };
     const struct opt_command command = {

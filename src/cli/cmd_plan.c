@@ -6,12 +6,14 @@
 
 #include "base.h"
 #include "cmd.h"
+#include "device.h"
 #include "settings.h"
 
 enum { DEFAULT_CTX = 4096 };
 
 struct plan {
     const char *model_path;
+    const char *n_gpu_layers, *require;
     bool json, layers;
     struct redline_engine_params params;
     struct redline_plan p;
@@ -85,9 +87,9 @@ static int print_json(const struct plan *plan, struct buf *out, struct redline_e
 {
     const struct redline_plan *p = &plan->p;
     json_t *root = json_pack(
-        "{s:s, s:i, s:i, s:i, s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:b, s:I}",
+        "{s:s, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:b, s:I}",
         "device", p->device, "n_threads", p->n_threads, "n_ctx", p->n_ctx, "n_ubatch", p->n_ubatch,
-        "n_layers", p->n_layers, "type_k", p->type_k, "type_v", p->type_v, "weight_bytes",
+        "n_layers", p->n_layers, "n_gpu_layers", p->n_gpu_layers, "type_k", p->type_k, "type_v", p->type_v, "weight_bytes",
         (json_int_t)p->weight_bytes, "unused_bytes", (json_int_t)p->unused_bytes, "kv_bytes",
         (json_int_t)p->kv_bytes, "kv_token_bytes", (json_int_t)p->kv_token_bytes, "kv_window_token_bytes",
         (json_int_t)p->kv_window_token_bytes, "kv_ring_bytes", (json_int_t)p->kv_ring_bytes, "n_window",
@@ -109,6 +111,8 @@ static int run_all(struct plan *plan, const char *const *words, int n_words,
     const char *path;
     TRY(cmd_model_path(&path, plan->model_path, words, n_words, true, err));
     if (!plan->params.n_ctx) plan->params.n_ctx = DEFAULT_CTX;
+    plan->params.n_gpu_layers = plan->n_gpu_layers;
+    TRY(device_check(plan->require, plan->n_gpu_layers, err));
     TRY(redline_model_open(model, path, err));
     TRY(redline_plan(*model, &plan->params, &plan->p, err));
     TRY(plan->json ? print_json(plan, out, err) : print_text(*model, plan, out, err));
@@ -124,6 +128,7 @@ int cmd_plan(int argc, char **argv)
     const struct opt options[] = {
         settings_opt(&set, SETTING_MODEL, &plan.model_path),
         SETTINGS_ENGINE(&set, p),
+        SETTINGS_DEVICE(&set, &plan),
         settings_opt(&set, SETTING_EXACT, &p->exact),
         {"--layers", NULL, OPT_FLAG, &plan.layers, 0, 0, "a line for every layer"},
         {"--json", NULL, OPT_FLAG, &plan.json, 0, 0, "one JSON object"},

@@ -9,6 +9,7 @@
 
 #include "base.h"
 #include "cmd.h"
+#include "device.h"
 #include "file.h"
 #include "settings.h"
 
@@ -16,7 +17,7 @@ static const char default_prompt[] = "Once upon a time";
 
 struct run {
     /* options */
-    const char *model_path, *prompt, *prompt_file, *type_k, *type_v;
+    const char *model_path, *prompt, *prompt_file, *type_k, *type_v, *n_gpu_layers, *require;
     int n_predict, n_threads, n_ctx, n_ubatch;
     bool ignore_end, no_prompt, quiet, json, exact;
     struct redline_sampling sampling;
@@ -164,6 +165,7 @@ static int generate(struct run *r, struct redline_err *err)
                                            .type_k = r->type_k,
                                            .type_v = r->type_v,
                                            .exact = r->exact,
+                                           .n_gpu_layers = r->n_gpu_layers,
                                            .listener = cmd_on_load,
                                            .user = &r->progress};
     struct redline_request request = {.text = r->text.p,
@@ -197,6 +199,7 @@ static int run_all(struct run *r, const char *const *words, int n_words, struct 
 {
     const char *path;
     TRY(cmd_model_path(&path, r->model_path, words, n_words, false, err));
+    TRY(device_check(r->require, r->n_gpu_layers, err));
     TRY(read_prompt(r, err));
     TRY(redline_model_open(&r->model, path, err));
     TRY(choose_context(r, err));
@@ -216,6 +219,7 @@ int cmd_run(int argc, char **argv)
         settings_opt(&set, SETTING_N_PREDICT, &r.n_predict),
         SETTINGS_ENGINE(&set, &r),
         settings_opt(&set, SETTING_EXACT, &r.exact),
+        SETTINGS_DEVICE(&set, &r),
         SETTINGS_SAMPLING(&set, s),
         {"--ignore-eos", NULL, OPT_FLAG, &r.ignore_end, 0, 0, "go on after the model's end token"},
         {"--no-display-prompt", NULL, OPT_FLAG, &r.no_prompt, 0, 0, "print the continuation alone"},

@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include "base.h"
+#include "chunks.h"
 #include "clock.h"
 #include "cmd.h"
+#include "device.h"
 #include "mem.h"
 #include "score_print.h"
 #include "score_run.h"
@@ -17,7 +19,7 @@ enum { DEFAULT_CTX = 512, MOST_LANES = 256 };
 
 struct score {
     /* options */
-    const char *model_path, *text_path, *reference_path, *save_path, *type_k, *type_v;
+    const char *model_path, *text_path, *reference_path, *save_path, *type_k, *type_v, *n_gpu_layers, *require;
     int n_ctx, n_threads, n_batch, n_ubatch, n_chunks;
     bool exact, special, json, quiet;
 
@@ -46,21 +48,13 @@ static void on_interrupt(int signal_number)
 
 /* ---- what is scored ------------------------------------------------------------------------------ */
 
-/* As llama-perplexity has it: whole chunks of the text as one stream, each begun by BOS where the model wants that. */
 static int make_frame(const struct score *s, const struct redline_model *model, struct score_frame *out, int32_t **ids,
                       struct redline_err *err)
 {
-    size_t n, n_ctx = (size_t)s->n_ctx;
-    int32_t begin = redline_begin_token(model);
-    unsigned flags = REDLINE_ADD_SPECIAL | (s->special ? REDLINE_PARSE_SPECIAL : 0);
-    TRY(redline_tokenize(model, s->text.p ? s->text.p : "", s->text.n, flags, ids, &n, err));
-    if (n < 2 * n_ctx)
-        return err_set(err, REDLINE_ARG, "the text has %zu tokens, two chunks of %zu are needed (-c bounds a chunk)", n,
-                       n_ctx);
-    size_t n_chunks = n / n_ctx;
-    if (s->n_chunks) n_chunks = MIN(n_chunks, (size_t)s->n_chunks);
-    for (size_t i = 0; i < n_chunks && begin >= 0; i++) (*ids)[i * n_ctx] = begin;
-    *out = (struct score_frame){.n_ctx = s->n_ctx, .n_chunks = (int)n_chunks, .ids = *ids};
+    struct chunks chunks;
+    TRY(chunks_make(&chunks, model, buf_str(&s->text), s->n_ctx, s->n_chunks, s->special, err));
+    *out = (struct score_frame){.n_ctx = chunks.n_ctx, .n_chunks = chunks.n_chunks, .ids = chunks.ids};
+    *ids = chunks.ids;
     return 0;
 }
 
@@ -75,6 +69,7 @@ static struct redline_engine_params engine_params(struct score *s)
                                           .type_k = s->type_k,
                                           .type_v = s->type_v,
                                           .exact = s->exact,
+                                          .n_gpu_layers = s->n_gpu_layers,
                                           .listener = cmd_on_load,
                                           .user = &s->progress};
 }
@@ -256,8 +251,7 @@ static int run_all(struct score *s, const char *const *words, int n_words, struc
     TRY(cmd_model_path(&s->model_path, s->model_path, words, n_words, true, err));
     if (!s->text_path) return err_set(err, REDLINE_ARG, "a text is needed: -f FILE, - for standard input");
     if (!s->n_ctx) s->n_ctx = DEFAULT_CTX;
-    if (s->n_ctx < SCORE_LEAST_CTX)
-        return err_set(err, REDLINE_ARG, "chunks of %d tokens, at least %d are needed", s->n_ctx, SCORE_LEAST_CTX);
+    TRY(device_check(s->require, s->n_gpu_layers, err));
     TRY(file_read(&s->text, s->text_path, err));
     TRY(open_all(s, err));
     uint64_t start = clock_ns();
@@ -283,6 +277,7 @@ int cmd_score(int argc, char **argv)
         settings_opt(&set, SETTING_TYPE_K, &s.type_k),
         settings_opt(&set, SETTING_TYPE_V, &s.type_v),
         settings_opt(&set, SETTING_EXACT, &s.exact),
+        SETTINGS_DEVICE(&set, &s),
         {"--json", NULL, OPT_FLAG, &s.json, 0, 0, "one JSON object"},
         {"-q, --quiet", NULL, OPT_FLAG, &s.quiet, 0, 0, "no measured line on standard error"},
     };

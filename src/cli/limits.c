@@ -12,28 +12,13 @@
 
 /* ---- where the record lies -------------------------------------------------------------------- */
 
-static const char *from_environment(const char *name)
-{
-    const char *value = getenv(name);
-    return value && *value == '/' ? value : NULL; /* the base directory specification: others do not count */
-}
-
-/* The folder that caches go to; REDLINE_IO when the environment names none. */
-static int find_folder(struct buf *out, struct redline_err *err)
-{
-    const char *cache = from_environment("XDG_CACHE_HOME"), *home = from_environment("HOME");
-    if (cache) return buf_printf(out, err, "%s", cache);
-    if (home) return buf_printf(out, err, "%s/.cache", home);
-    return err_set(err, REDLINE_IO, "neither XDG_CACHE_HOME nor HOME names a folder");
-}
-
 /* The record's path, for this machine. */
 static int find_record(struct buf *out, const struct redline_machine *machine, struct redline_err *err)
 {
-    char id[17];
+    char id[17], name[64];
     redline_machine_id(machine, id);
-    TRY(find_folder(out, err));
-    return buf_printf(out, err, "/redline/limits-%s.json", id);
+    snprintf(name, sizeof name, "limits-%s.json", id);
+    return cmd_cache_path(out, name, err);
 }
 
 /* ---- reading ---------------------------------------------------------------------------------- */
@@ -116,4 +101,11 @@ int limits_get_with(struct redline_limits *out, const struct redline_limits_para
 int limits_get(struct redline_limits *out, bool fresh, struct redline_err *err)
 {
     return limits_get_with(out, &(struct redline_limits_params){0}, fresh, err);
+}
+
+bool limits_on_record(struct redline_limits *out)
+{
+    struct redline_machine machine;
+    redline_machine(&machine);
+    return read_record(out, &machine, machine.n_threads);
 }

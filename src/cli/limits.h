@@ -18,4 +18,7 @@ int limits_get(struct redline_limits *out, bool fresh, struct redline_err *err);
 int limits_get_with(struct redline_limits *out, const struct redline_limits_params *params, bool fresh,
                     struct redline_err *err);
 
+/* The record alone; false: there is none that serves.  Nothing is measured. */
+bool limits_on_record(struct redline_limits *out);
+
 #endif

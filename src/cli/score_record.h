@@ -14,6 +14,7 @@
 #ifndef SCORE_RECORD_H
 #define SCORE_RECORD_H
 
+#include "chunks.h"
 #include "file.h"
 #include "score_stats.h"
 
@@ -28,10 +29,10 @@ struct score_frame {
  * is left to who knows both. */
 int score_frame_matches(const struct score_frame *reference, const struct score_frame *here, struct redline_err *err);
 
-static inline size_t score_first(int n_ctx) { return (size_t)n_ctx / 2; }
-static inline size_t score_positions(int n_ctx) { return (size_t)n_ctx - 1 - score_first(n_ctx); }
+static inline size_t score_first(int n_ctx) { return chunks_first(n_ctx); }
+static inline size_t score_positions(int n_ctx) { return chunks_positions(n_ctx); }
 
-enum { SCORE_LEAST_CTX = 3, SCORE_MOST_MADE = 512 };
+enum { SCORE_LEAST_CTX = CHUNKS_LEAST_CTX, SCORE_MOST_MADE = 512 };
 
 /* ---- writing: positions in their order; what file_out_free() is given before file_out_finish() never was -- */
 

@@ -30,6 +30,8 @@ enum setting_id {
     SETTING_TYPE_K,
     SETTING_TYPE_V,
     SETTING_EXACT,
+    SETTING_N_GPU_LAYERS,
+    SETTING_REQUIRE,
     SETTING_N_PREDICT,
     SETTING_TEMPERATURE,
     SETTING_TOP_K,
@@ -91,14 +93,17 @@ struct settings {
  * not zero beforehand holds the command's own default, which stands for the row's. */
 struct opt settings_opt(struct settings *s, enum setting_id id, void *to);
 
-/* The rows of how to run a model: into the members of these names of `to`; and of how to choose tokens: into a
- * struct redline_sampling. */
+/* The rows of how to run a model: into the members of these names of `to`; of where to run it, likewise (device.h);
+ * and of how to choose tokens: into a struct redline_sampling. */
 #define SETTINGS_ENGINE(s, to)                            \
     settings_opt(s, SETTING_N_CTX, &(to)->n_ctx),         \
     settings_opt(s, SETTING_N_THREADS, &(to)->n_threads), \
     settings_opt(s, SETTING_N_UBATCH, &(to)->n_ubatch),   \
     settings_opt(s, SETTING_TYPE_K, &(to)->type_k),       \
     settings_opt(s, SETTING_TYPE_V, &(to)->type_v)
+#define SETTINGS_DEVICE(s, to)                                  \
+    settings_opt(s, SETTING_N_GPU_LAYERS, &(to)->n_gpu_layers), \
+    settings_opt(s, SETTING_REQUIRE, &(to)->require)
 #define SETTINGS_SAMPLING(s, to)                                          \
     settings_opt(s, SETTING_TEMPERATURE, &(to)->temperature),             \
     settings_opt(s, SETTING_TOP_K, &(to)->top_k),                         \

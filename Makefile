@@ -14,7 +14,7 @@ $(error In CI, REDLINE_TEST_DATA must name the folder of reference data)
 endif
 endif
 
-.PHONY: build run install test check asan tsan stress fuzz kcheck tidy format setup clean
+.PHONY: build run install test check asan tsan stress fuzz kcheck browser tidy format setup clean
 
 build: setup
 	@cmake --preset release -DREDLINE_WERROR=$(WERROR) >/dev/null
@@ -50,7 +50,7 @@ asan: setup
 tsan: setup
 	@cmake --preset tsan >/dev/null
 	@cmake --build build-tsan -j $(JOBS)
-	ctest --test-dir build-tsan --output-on-failure -R 'test_base|test_model|test_families|test_encoders|test_kv|test_engine|test_requests|test_probe|test_make|test_synth'
+	ctest --test-dir build-tsan --output-on-failure -R 'test_base|test_model|test_families|test_encoders|test_kv|test_engine|test_requests|test_probe|test_make|test_measure|test_synth'
 
 # Many requests at once, over and over, under the thread sanitizer and then under the address sanitizer.
 stress: setup
@@ -69,6 +69,11 @@ fuzz: setup
 
 kcheck: build
 	build/kcheck --bench
+
+# The pages of reports as a browser shows them; installs Chromium where there is none.
+browser: build
+	@tools/setup --browser
+	tests/browser/pages.sh build/redline .
 
 tidy: setup
 	@tools/tidy

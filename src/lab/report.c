@@ -217,7 +217,8 @@ static int add_sentences(json_t *section, json_t *records, struct redline_err *e
 
 /* ---- machine, program, model --------------------------------------------------------------------- */
 
-/* How a fact is made of one record: paths with what stands before and after the value.  A null shows why it is one. */
+/* How a fact is made of one record: paths with what stands before and after the value.  A null shows why it is one, if
+ * a word before it says what it would be. */
 struct piece {
     const char *before, *path, *after;
     double factor; /* of a number; 0: as it is */
@@ -249,7 +250,7 @@ static const struct fact {
     {"Machine",
      {{"", "machine.cpu", "", 0},
       {", ", "machine.n_logical", " processors", 0},
-      {" on ", "machine.n_physical", " cores", 0},
+      {", ", "machine.n_physical", " cores", 0},
       {", quota ", "machine.quota", "", 0},
       {", ", "machine.memory_bytes", " GB", 1e-9},
       {", ", "machine.kernel", "", 0},
@@ -267,10 +268,9 @@ static int print_piece(struct buf *out, const json_t *record, const struct piece
     const char *before = out->n ? p->before : p->before + strspn(p->before, ",; ");
     char text[256];
     if (!v || (json_is_string(v) && !*json_string_value(v))) return 0;
-    if (json_is_null(v) && strcmp(p->path, "program.command") == 0) return 0;
+    if (json_is_null(v) && !before[strspn(before, ",; ")]) return 0; /* no word says what is not known */
     if (json_is_null(v)) /* "governor: the system shows no cpufreq" */
-        return buf_printf(out, err, "%.*s: %s", (int)(strlen(before) - (*before != '\0')), before,
-                          reason ? reason : "not known");
+        return buf_printf(out, err, "%.*s: %s", (int)strlen(before) - 1, before, reason ? reason : "not known");
     if (json_is_number(v) && p->factor != 0)
         snprintf(text, sizeof text, "%.3g", json_number_value(v) * p->factor);
     else if (json_is_boolean(v))

@@ -2,8 +2,8 @@
 # redline bench as a user meets it: which tests a command line makes, the four formats, sentences.
 # usage: bench.sh REDLINE SOURCE_DIR
 set -u
-redline=$1
-source_dir=$2
+redline=$(realpath "$1")
+source_dir=$(realpath "$2")
 demo=$source_dir/models/demo.gguf
 . "$(dirname "$0")/checks"
 

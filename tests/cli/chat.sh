@@ -3,8 +3,8 @@
 # What happens at a terminal is tested by terminal.c.
 # usage: chat.sh REDLINE SOURCE_DIR
 set -u
-redline=$1
-source_dir=$2
+redline=$(realpath "$1")
+source_dir=$(realpath "$2")
 . "$(dirname "$0")/checks"
 export HOME="$tmp/home" XDG_STATE_HOME="$tmp/state"
 

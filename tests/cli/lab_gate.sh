@@ -2,7 +2,7 @@
 # redline lab gate, accept and import as a user meets them: streams, exit codes, sentences.
 # usage: lab_gate.sh REDLINE SOURCE_DIR
 set -u
-redline=$1
+redline=$(realpath "$1")
 samples=$2/tests/data/lab
 . "$(dirname "$0")/checks"
 case $redline in /*) ;; *) redline=$PWD/$redline ;; esac

@@ -2,8 +2,8 @@
 # redline lab report as a user meets it: tables, series, several stores, rules, the page, sentences.
 # usage: lab_report.sh REDLINE SOURCE_DIR
 set -u
-redline=$1
-source_dir=$2
+redline=$(realpath "$1")
+source_dir=$(realpath "$2")
 . "$(dirname "$0")/checks"
 make=$source_dir/tests/cli/make_store
 example=$source_dir/docs/lab-record.example.json
@@ -67,6 +67,8 @@ check "compared by nothing" 2 "none of its rows' keys" "$redline" lab report swe
 
 check "a failure's sentence" 0 "n_threads 16, n_batch 128: 16 threads were asked for" "$redline" lab report sweep.jsonl
 check "what was asked and not got" 0 "n_threads: asked for 4, ran with 2 (18 times)" "$redline" lab report sweep.jsonl
+check "another tool's records" 0 "* Model: demo.gguf llama ?B F16, 3.67 M parameters" \
+    "$redline" lab report "$source_dir/tests/data/lab/llama-bench-lc.json"
 check "too few for p99" 0 "needs 368 intervals, has 63" "$redline" lab report sweep.jsonl
 check "made again" 0 'Made again with: `redline lab run made-sweep`' "$redline" lab report sweep.jsonl
 check "how many runs" 0 "6 runs a row." "$redline" lab report sweep.jsonl

@@ -3,8 +3,8 @@
 # impossible tasks get their sentence.
 # usage: lab_worker.sh REDLINE SOURCE_DIR
 set -u
-redline=$1
-source=$2
+redline=$(realpath "$1")
+source=$(realpath "$2")
 . "$(dirname "$0")/checks"
 unset REDLINE_CPU
 demo=$source/models/demo.gguf

@@ -3,7 +3,7 @@
 # with it or its place is said and no error.
 # usage: probe.sh REDLINE
 set -u
-redline=$1
+redline=$(realpath "$1")
 . "$(dirname "$0")/checks"
 unset REDLINE_CPU
 quick="--budget 60"

@@ -2,8 +2,8 @@
 # The commands as a user meets them: what goes to which stream, exit codes, sentences.
 # usage: run.sh REDLINE SOURCE_DIR
 set -u
-redline=$1
-source_dir=$2
+redline=$(realpath "$1")
+source_dir=$(realpath "$2")
 demo=$source_dir/models/demo.gguf
 . "$(dirname "$0")/checks"
 

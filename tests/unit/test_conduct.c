@@ -44,12 +44,8 @@ static json_t *answer(const json_t *task)
     return r;
 }
 
-static int work(void)
+static int work_on(const json_t *task)
 {
-    struct buf text = {0};
-    if (file_read(&text, "-", NULL)) return 3;
-    json_t *task = json_loadb(text.p, text.n, 0, NULL);
-    buf_free(&text);
     const char *workload = record_text(task, "workload.name"), *mask = getenv("REDLINE_CPU");
     const char *wanted_mask = record_text(task, "settings.cpu_mask");
     if (wanted_mask && (!mask || strcmp(mask, wanted_mask) != 0)) return 9;
@@ -65,8 +61,18 @@ static int work(void)
     json_t *record = answer(task);
     json_dumpf(record, stdout, JSON_COMPACT);
     json_decref(record);
-    json_decref(task);
     return 0;
+}
+
+static int work(void)
+{
+    struct buf text = {0};
+    if (file_read(&text, "-", NULL)) return 3;
+    json_t *task = json_loadb(text.p, text.n, 0, NULL);
+    buf_free(&text);
+    int code = work_on(task);
+    json_decref(task);
+    return code;
 }
 
 /* ---- experiments ------------------------------------------------------------------------------ */

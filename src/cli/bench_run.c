@@ -3,7 +3,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "base.h"
 #include "cpu.h"
@@ -150,20 +149,12 @@ static int run_test(struct bench *b, const struct bench_options *o, struct redli
     return read_memory(b, err);
 }
 
-static void note_time(char *out, size_t n)
-{
-    struct tm utc;
-    time_t now = time(NULL);
-    gmtime_r(&now, &utc);
-    strftime(out, n, "%Y-%m-%dT%H:%M:%SZ", &utc);
-}
-
 int bench_run(struct bench_result *out, const struct redline_model *model, const struct bench_case *c,
               const struct bench_options *options, struct redline_err *err)
 {
     struct bench b = {.out = out, .c = c};
     *out = (struct bench_result){.asked = *c, .exact = options->exact};
-    note_time(out->started, sizeof out->started);
+    clock_utc(out->started, false);
     redline_file_facts(model, &out->file);
     cpu_reset_peak_rss();
     int status = open_engine(&b, model, options, err);

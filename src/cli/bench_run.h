@@ -9,6 +9,7 @@
 #define BENCH_RUN_H
 
 #include "bench_grid.h"
+#include "clock.h"
 #include "redline_probe.h"
 
 enum { BENCH_MOST_SAMPLES = 1000, BENCH_MOST_KERNELS = 8 };
@@ -32,7 +33,7 @@ struct bench_result {
     char cpu[64], features[64];
     struct redline_kernel_facts kernels[BENCH_MOST_KERNELS];
     size_t n_kernels;
-    char started[32];                 /* UTC, ISO 8601 */
+    char started[CLOCK_UTC];          /* UTC, ISO 8601 */
     double samples_ns[BENCH_MOST_SAMPLES];
     int n_samples;
     double bytes;                     /* read in one repetition: weights and KV; NAN with a prompt, where

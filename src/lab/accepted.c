@@ -4,9 +4,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "figures.h"
 #include "file.h"
 #include "gate.h"
@@ -59,10 +59,8 @@ static int write_entries(const json_t *entries, const char *path, struct redline
 
 static int enter(json_t *entries, const json_t *record, const char *name, const char *store, struct redline_err *err)
 {
-    char now[32];
-    struct tm utc;
-    time_t seconds = time(NULL);
-    strftime(now, sizeof now, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &utc));
+    char now[CLOCK_UTC];
+    clock_utc(now, false);
     json_t *entry = json_pack("{s:s, s:s, s:s, s:s?}", "store", store, "series", record_text(record, "experiment.series"),
                               "accepted", now, "commit", record_text(record, "program.commit"));
     return json_object_set_new(entries, name, entry) ? err_set(err, REDLINE_MEMORY, "no memory for '%s'", name) : 0;

@@ -4,8 +4,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base.h"
 #include "clock.h"
@@ -33,16 +31,6 @@ struct run {
 };
 
 /* ---- series ---------------------------------------------------------------------------------- */
-
-static void stamp(char out[32])
-{
-    struct timespec now;
-    struct tm t;
-    clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &t);
-    size_t n = strftime(out, 24, "%Y-%m-%dT%H:%M:%S", &t);
-    snprintf(out + n, 32 - n, ".%03dZ", (int)(now.tv_nsec / 1000000));
-}
 
 static bool has_text(const json_t *record, const char *path, const char *text)
 {
@@ -80,7 +68,7 @@ static bool has_same_peers(const struct run *r, const json_t *record)
 /* The last series of these words if it is not complete, else a new one. */
 static int find_series(struct run *r, struct redline_err *err)
 {
-    char now[32];
+    char now[CLOCK_UTC];
     struct conduct_step next;
     const char *last = NULL, *name;
     const json_t *record;
@@ -96,7 +84,7 @@ static int find_series(struct run *r, struct redline_err *err)
         TRY(count(r, err));
         if (conduct_next(&next, r->e, r->tally, &r->who)) return 0;
     }
-    stamp(now);
+    clock_utc(now, true);
     TRY(take_series(r, now, err));
     return count(r, err);
 }
@@ -165,12 +153,11 @@ static int explain_nulls(json_t *record, struct redline_err *err)
 static int make_failure(const struct run *r, const struct conduct_step *step, const json_t *task, const char *sentence,
                         json_t **out, struct redline_err *err)
 {
-    char started[32], id[64];
+    char started[CLOCK_UTC], id[RECORD_ID];
     struct facts *facts = mem_new(1, sizeof *facts); /* large */
     const char *model = json_string_value(json_object_get(task, "model"));
     if (!facts) return err_memory(err, sizeof *facts, "facts");
-    stamp(started);
-    snprintf(id, sizeof id, "%s-%ld-%zu", started, (long)getpid(), json_array_size(r->result->records));
+    record_name(started, id);
     facts_read(facts, NULL);
     json_t *record = json_pack(
         "{s:i,s:s,s:s,s:O,s:{s:s,s:s},s:{s:s},s:{s:O},s:O,s:O,s:{},s:s}", "version", RECORD_VERSION, "id", id, "started",

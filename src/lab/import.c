@@ -4,9 +4,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base.h"
+#include "clock.h"
 #include "metric.h"
 #include "record.h"
 
@@ -78,10 +78,8 @@ static int copy_words(json_t *record, const json_t *row, const struct word *word
 static int begin(json_t **out, const json_t *row, const char *name, const char *started, size_t sample,
                  struct redline_err *err)
 {
-    char id[96], now[32];
-    time_t seconds = time(NULL);
-    struct tm utc;
-    strftime(now, sizeof now, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &utc));
+    char id[96], now[CLOCK_UTC];
+    clock_utc(now, false);
     if (!started) started = now;
     snprintf(id, sizeof id, "%.40s-%.0f-%zu", started, number(row, "_line"), sample);
     json_t *record = *out = json_pack("{s:i, s:s, s:s, s:{}, s:{s:s, s:s}, s:{}, s:{s:n}, s:{s:s}, s:{}}", "version",

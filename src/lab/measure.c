@@ -3,7 +3,6 @@
 #include "measure.h"
 
 #include <math.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,21 +55,6 @@ static int find_origin(struct measuring *m, struct redline_err *err)
     m->origin_known = started != 0;
     m->origin_ns = started ? started : now;
     return 0;
-}
-
-static void name_it(struct measuring *m)
-{
-    static _Atomic unsigned n_named;
-    char second[24];
-    struct timespec now;
-    struct tm utc;
-    clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &utc);
-    int ms = (int)(now.tv_nsec / 1000000);
-    strftime(second, sizeof second, "%Y-%m-%dT%H:%M:%S", &utc);
-    snprintf(m->started, sizeof m->started, "%s.%03dZ", second, ms);
-    strftime(second, sizeof second, "%Y%m%dT%H%M%S", &utc);
-    snprintf(m->id, sizeof m->id, "%s.%03dZ-%ld-%u", second, ms, (long)getpid(), atomic_fetch_add(&n_named, 1));
 }
 
 /* ---- the engine ------------------------------------------------------------------------------------ */
@@ -214,7 +198,7 @@ static int take_digest(struct measuring *m, struct redline_err *err)
 static int measure(json_t **record, struct measuring *m, struct redline_err *err)
 {
     TRY(find_origin(m, err));
-    name_it(m);
+    record_name(m->started, m->id);
     facts_read(&m->facts, &(struct facts_source){0});
     TRY(open_model(m, err));
     set_out(m);

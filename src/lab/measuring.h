@@ -7,6 +7,7 @@
 
 #include "drive.h"
 #include "facts.h"
+#include "record.h"
 #include "redline_probe.h"
 
 enum { MEASURING_WARNINGS = 8 };
@@ -26,7 +27,7 @@ struct measuring {
     uint64_t peak_rss_bytes;
     double bandwidth;            /* bytes per second; NAN: not measured */
     struct facts facts;          /* of the machine, before */
-    char started[32], id[64];
+    char started[CLOCK_UTC], id[RECORD_ID];
     char digest[80];
     pthread_mutex_t lock;        /* of what follows: the engine's thread writes it */
     size_t n_warnings;

@@ -1,13 +1,9 @@
 /* peer.c - the record of a measurement of somebody else: what is the same whoever it is. */
 #include "peer.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base.h"
-#include "clock.h"
 #include "digest.h"
 #include "facts.h"
 #include "mem.h"
@@ -65,13 +61,8 @@ static int set_workload(json_t *record, const struct task_workload *w, struct re
 
 static int set_identity(json_t *record, const struct peer_call *call, struct redline_err *err)
 {
-    char started[48], id[80];
-    struct timespec now;
-    struct tm t;
-    clock_gettime(CLOCK_REALTIME, &now);
-    size_t n = gmtime_r(&now.tv_sec, &t) ? strftime(started, 32, "%Y-%m-%dT%H:%M:%S", &t) : 0;
-    snprintf(started + n, sizeof started - n, ".%03ldZ", now.tv_nsec / 1000000);
-    snprintf(id, sizeof id, "%s-%ld-%llu", started, (long)getpid(), (unsigned long long)clock_ns() % 1000000000);
+    char started[CLOCK_UTC], id[RECORD_ID];
+    record_name(started, id);
     TRY(record_set(record, "version", json_integer(RECORD_VERSION), err));
     TRY(record_set(record, "id", json_string(id), err));
     TRY(record_set(record, "started", json_string(started), err));

@@ -2,10 +2,12 @@
 #include "record.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base.h"
 #include "metric.h"
@@ -61,6 +63,18 @@ const char *record_reason(const json_t *record, const char *path)
 }
 
 /* ---- writing --------------------------------------------------------------------------------------- */
+
+void record_name(char started[CLOCK_UTC], char id[RECORD_ID])
+{
+    static _Atomic unsigned n_named;
+    char time[CLOCK_UTC];
+    size_t n = 0;
+    clock_utc(started, true);
+    for (const char *p = started; *p; p++)
+        if (*p != '-' && *p != ':') time[n++] = *p; /* the basic form of ISO 8601 */
+    time[n] = '\0';
+    snprintf(id, RECORD_ID, "%s-%ld-%u", time, (long)getpid(), atomic_fetch_add(&n_named, 1));
+}
 
 static int no_memory(const char *path, struct redline_err *err)
 {

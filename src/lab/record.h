@@ -9,9 +9,10 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "clock.h"
 #include "err.h"
 
-enum { RECORD_VERSION = 1 };
+enum { RECORD_VERSION = 1, RECORD_ID = 64 };
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
@@ -29,6 +30,10 @@ double record_metric(const json_t *record, const char *metric);
 const char *record_reason(const json_t *record, const char *path);
 
 /* ---- writing --------------------------------------------------------------------------------- */
+
+/* When a measurement begins, which is now, and its name: that time, the process and a number in the process
+ * ("20261121T181500.123Z-4711-0"). */
+void record_name(char started[CLOCK_UTC], char id[RECORD_ID]);
 
 /* Sets a value by path, making objects on the way; takes the reference, also on failure.  REDLINE_MEMORY. */
 int record_set(json_t *record, const char *path, json_t *value, struct redline_err *err);

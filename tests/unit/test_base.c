@@ -1,4 +1,5 @@
-/* test_base.c - the team of threads, facts about made-up machines, options, strings, random numbers. */
+/* test_base.c - the team of threads, facts about made-up machines, options, strings, random numbers, times. */
+#define _GNU_SOURCE
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -8,8 +9,10 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base.h"
@@ -393,6 +396,25 @@ static void test_small_parts(void **state)
     assert_int_equal(strlen(e.message), 358);
 }
 
+/* Both forms are the time that it is, and nothing is behind their Z. */
+static void test_calendar(void **state)
+{
+    static const struct { bool with_ms; const char *end; } forms[] = {{false, "Z"}, {true, ".123Z"}};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(forms); i++) {
+        char text[CLOCK_UTC];
+        struct tm utc = {0};
+        time_t before = time(NULL);
+        clock_utc(text, forms[i].with_ms);
+        const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &utc);
+        assert_non_null(rest);
+        assert_int_equal(strlen(rest), strlen(forms[i].end));
+        assert_int_equal(rest[strlen(rest) - 1], 'Z');
+        assert_int_equal(rest[0], forms[i].end[0]);
+        assert_in_range(timegm(&utc), before - 1, time(NULL)); /* time() may tick a little after the clock */
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -409,6 +431,7 @@ int main(void)
         cmocka_unit_test(test_this_machine),
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_small_parts),
+        cmocka_unit_test(test_calendar),
     };
     return cmocka_run_group_tests_name("base", tests, scratch_setup, scratch_teardown);
 }

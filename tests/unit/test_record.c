@@ -195,6 +195,20 @@ static void test_complete(void **state)
     json_decref(r);
 }
 
+/* A name begins with the time, and another one of the same process is another. */
+static void test_name(void **state)
+{
+    char started[CLOCK_UTC], id[RECORD_ID], again[RECORD_ID];
+    const char *at = id;
+    (void)state;
+    record_name(started, id);
+    record_name((char[CLOCK_UTC]){0}, again);
+    assert_string_not_equal(id, again);
+    for (const char *p = started; *p; p++)
+        if (!strchr("-:", *p)) assert_int_equal(*at++, *p);
+    assert_int_equal(*at, '-');
+}
+
 /* ---- comparing -------------------------------------------------------------------------------------- */
 
 static void test_differences(void **state)
@@ -252,7 +266,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reading),  cmocka_unit_test(test_reasons),     cmocka_unit_test(test_derive),
         cmocka_unit_test(test_refused),  cmocka_unit_test(test_failed),      cmocka_unit_test(test_complete),
-        cmocka_unit_test(test_differences), cmocka_unit_test(test_row),
+        cmocka_unit_test(test_name),     cmocka_unit_test(test_differences), cmocka_unit_test(test_row),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -111,7 +111,7 @@ double score_kl_top(const struct score_top *reference, const float *model, size_
     return sum < 0 ? 0 : sum;
 }
 
-struct score_estimate score_mean(const double *values, size_t n)
+static struct score_estimate mean_of(const double *values, size_t n)
 {
     return (struct score_estimate){stats_mean(values, n),
                                    n > 1 ? stats_deviation(values, n) / sqrt((double)n) : (double)NAN};
@@ -122,12 +122,14 @@ static struct score_estimate exp_of(struct score_estimate e)
     return (struct score_estimate){exp(e.value), exp(e.value) * e.error};
 }
 
-struct score_estimate score_perplexity(const double *nll, size_t n)
+/* Of n log-probabilities, negated: exp(mean). */
+static struct score_estimate perplexity_of(const double *nll, size_t n)
 {
-    return exp_of(score_mean(nll, n));
+    return exp_of(mean_of(nll, n));
 }
 
-struct score_estimate score_ratio(const double *nll, const double *reference_nll, size_t n)
+/* Of two models on the same n tokens; what is common to both does not count in the error. */
+static struct score_estimate ratio_of(const double *nll, const double *reference_nll, size_t n)
 {
     double mean = 0, squares = 0;
     for (size_t i = 0; i < n; i++) mean += (nll[i] - reference_nll[i]) / (double)n;
@@ -136,7 +138,8 @@ struct score_estimate score_ratio(const double *nll, const double *reference_nll
     return exp_of((struct score_estimate){n > 0 ? mean : (double)NAN, error});
 }
 
-struct score_estimate score_share(size_t n_hit, size_t n)
+/* Of n cases, n_hit: the share. */
+static struct score_estimate share_of(size_t n_hit, size_t n)
 {
     double share = (double)n_hit / (double)n;
     return (struct score_estimate){share, n > 1 ? sqrt(share * (1 - share) / (double)(n - 1)) : (double)NAN};
@@ -144,12 +147,12 @@ struct score_estimate score_share(size_t n_hit, size_t n)
 
 void score_summarize(struct score_summary *out, struct score_columns *c, bool compared)
 {
-    *out = (struct score_summary){.n = c->n, .perplexity = score_perplexity(c->nll, c->n)};
+    *out = (struct score_summary){.n = c->n, .perplexity = perplexity_of(c->nll, c->n)};
     if (!compared) return;
-    out->reference_perplexity = score_perplexity(c->reference_nll, c->n);
-    out->ratio = score_ratio(c->nll, c->reference_nll, c->n);
-    out->same_top = score_share(c->n_same, c->n);
-    out->kl_mean = score_mean(c->kl, c->n);
+    out->reference_perplexity = perplexity_of(c->reference_nll, c->n);
+    out->ratio = ratio_of(c->nll, c->reference_nll, c->n);
+    out->same_top = share_of(c->n_same, c->n);
+    out->kl_mean = mean_of(c->kl, c->n);
     stats_sort(c->kl, c->n);
     out->kl_median = stats_median(c->kl, c->n);
     out->kl_p99 = stats_quantile(c->kl, c->n, 0.99);

@@ -38,17 +38,6 @@ struct score_estimate {
     double value, error; /* standard error, as if positions were independent; NAN: it cannot be said */
 };
 
-/* Of n log-probabilities, negated: exp(mean). */
-struct score_estimate score_perplexity(const double *nll, size_t n);
-
-/* Of two models on the same n tokens; what is common to both does not count in the error. */
-struct score_estimate score_ratio(const double *nll, const double *reference_nll, size_t n);
-
-struct score_estimate score_mean(const double *values, size_t n);
-
-/* Of n cases, n_hit: the share. */
-struct score_estimate score_share(size_t n_hit, size_t n);
-
 /* Figures of every scored position. */
 struct score_columns {
     size_t n;

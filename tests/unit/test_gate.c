@@ -7,15 +7,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base.h"
+#include "file.h"
 #include "gate.h"
 #include "record.h"
 #include "rng.h"
 #include "rules.h"
+#include "scratch.h"
 
 static const struct gate_params usual = {.least_effect = 0.02, .alpha = 0.01};
 
@@ -306,21 +307,15 @@ static void test_broken_rules(void **state)
         {"rules:\n  - {name: a, metric: load_ms, at_most: 1, level: maybe}\n", "fail or look"},
         {"rules:\n  - {name: a, metric: load_ms, at_most: 1, where: short}\n", "'where' is keys and values"},
     };
-    char path[] = "/tmp/redline-rules-XXXXXX.yaml";
-    int file = mkstemps(path, 5);
+    const char *path = SCRATCH("rules.yaml");
     (void)state;
-    assert_true(file >= 0);
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct redline_err err = {0};
         struct rules rules;
-        size_t n = strlen(cases[i].text);
-        assert_int_equal(ftruncate(file, 0), 0);
-        assert_int_equal(pwrite(file, cases[i].text, n, 0), n);
+        assert_int_equal(file_write(path, cases[i].text, strlen(cases[i].text), &err), 0);
         assert_int_equal(rules_read(&rules, path, &err), REDLINE_ARG);
         if (!strstr(err.message, cases[i].sentence)) fail_msg("'%s', expected '%s'", err.message, cases[i].sentence);
     }
-    close(file);
-    unlink(path);
 }
 
 int main(void)
@@ -331,5 +326,5 @@ int main(void)
         cmocka_unit_test(test_shipped_rules), cmocka_unit_test(test_pooled_rules), cmocka_unit_test(test_rules_decide),
         cmocka_unit_test(test_broken_rules),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "figures.h"
 #include "file.h"
 #include "gate.h"
 #include "record.h"
@@ -74,9 +73,9 @@ static int enter_all(json_t *entries, json_t *records, const char *store, struct
     int status = fresh ? 0 : err_set(err, REDLINE_MEMORY, "no memory for names");
     json_array_foreach(records, i, record) {
         if (status || !name_entry(record, name, sizeof name)) continue;
-        if (figures_failure(record))
+        if (record_failure(record))
             status = err_set(err, REDLINE_ARG, "a measurement of %s failed (%s); such a report is no base", name,
-                             figures_failure(record));
+                             record_failure(record));
         if (status || json_object_get(fresh, name)) continue;
         status = enter(entries, record, name, store, err);
         if (!status) status = buf_printf(names, err, "%s, %s\n", name, record_text(record, "experiment.series"));

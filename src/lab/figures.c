@@ -88,13 +88,6 @@ void figures_free(struct figures *f)
     *f = (struct figures){0};
 }
 
-const char *figures_failure(const json_t *record)
-{
-    const json_t *failed = record_at(record, "failed");
-    if (!failed || json_is_false(failed)) return NULL;
-    return json_is_string(failed) ? json_string_value(failed) : "it failed";
-}
-
 /* The row of a record, with the name of who was measured unless that is us. */
 void figures_row(const json_t *record, char *out, size_t n)
 {
@@ -140,7 +133,7 @@ int figures_take(struct figures *f, json_t *records, const char *names, struct r
     json_t *record;
     json_array_foreach(records, i, record) {
         char row[512];
-        if (figures_failure(record)) continue;
+        if (record_failure(record)) continue;
         figures_row(record, row, sizeof row);
         const char *wanted = names ? names : figures_of_kind(record_text(record, "workload.kind"));
         for (const char *at = wanted; *at;) {

@@ -37,9 +37,6 @@ struct figure *figures_find(const struct figures *f, const char *row, const stru
 /* The row of a record: record_row(), and the name of who was measured unless that is us; n bytes of buffer. */
 void figures_row(const json_t *record, char *out, size_t n);
 
-/* Why a measurement failed; NULL: it did not. */
-const char *figures_failure(const json_t *record);
-
 /* "output_ts,prefill_ts,decode_ts" for "generate"; "" for a kind that nobody knows. */
 const char *figures_of_kind(const char *kind);
 

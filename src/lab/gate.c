@@ -116,7 +116,7 @@ static void add_failures(struct comparison *c)
     json_t *record;
     json_array_foreach(c->fresh, i, record) {
         char name[512];
-        const char *why = figures_failure(record);
+        const char *why = record_failure(record);
         bool known = false;
         figures_row(record, name, sizeof name);
         for (size_t j = 0; why && j < c->of_base.n; j++) known |= strcmp(c->of_base.all[j].row, name) == 0;

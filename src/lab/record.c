@@ -62,6 +62,11 @@ const char *record_reason(const json_t *record, const char *path)
     return NULL;
 }
 
+const char *record_failure(const json_t *record)
+{
+    return record_text(record, "failed");
+}
+
 /* ---- writing --------------------------------------------------------------------------------------- */
 
 void record_name(char started[CLOCK_UTC], char id[RECORD_ID])

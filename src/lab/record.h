@@ -29,6 +29,9 @@ double record_metric(const json_t *record, const char *metric);
  * "requests.0.engine_ns").  NULL: it is there, or nobody said. */
 const char *record_reason(const json_t *record, const char *path);
 
+/* Why the measurement failed, a sentence; NULL: it did not. */
+const char *record_failure(const json_t *record);
+
 /* ---- writing --------------------------------------------------------------------------------- */
 
 /* When a measurement begins, which is now, and its name: that time, the process and a number in the process

@@ -119,7 +119,7 @@ static int label_record(json_t **label, json_t *record, const json_t *keys, stru
 
 static int say_failure(json_t *said, json_t *record, const json_t *keys, struct redline_err *err)
 {
-    const char *why = rows_failure(record);
+    const char *why = record_failure(record);
     json_t *label;
     if (!why) return 0;
     TRY(label_record(&label, record, keys, err));
@@ -179,7 +179,7 @@ static int say_differences(json_t *said, const json_t *record, struct redline_er
     const json_t *effective = record_at(record, "settings.effective");
     const char *key;
     json_t *asked;
-    if (rows_failure(record)) return 0;
+    if (record_failure(record)) return 0;
     json_object_foreach(record_at(record, "settings.requested"), key, asked) {
         char wish[96], fact[96], path[160];
         const json_t *got = json_object_get(effective, key);
@@ -304,7 +304,7 @@ static int add_facts_of(json_t *list, json_t *records, const struct fact *fact, 
     const char *text;
     int status = said ? 0 : no_memory(err);
     json_array_foreach(records, i, record)
-        if (status == 0 && !rows_failure(record)) status = say_fact(said, record, fact, err);
+        if (status == 0 && !record_failure(record)) status = say_fact(said, record, fact, err);
     json_object_foreach(said, text, n)
         if (status == 0) status = add_fact(list, fact->name, json_string(text), err);
     json_decref(said);
@@ -327,7 +327,7 @@ static int add_measured(json_t *list, json_t *records, struct redline_err *err)
     json_t *record;
     json_array_foreach(records, i, record) {
         const char *at = record_text(record, "started");
-        n_failed += rows_failure(record) != NULL;
+        n_failed += record_failure(record) != NULL;
         if (at && (!first || strcmp(at, first) < 0)) first = at;
         if (at && (!last || strcmp(at, last) > 0)) last = at;
     }

@@ -345,7 +345,7 @@ static int note_runs(json_t *table, json_t *groups, const char *of_what, struct 
     char text[96];
     json_array_foreach(groups, i, group) {
         size_t n = 0;
-        json_array_foreach(json_object_get(group, "records"), k, record) n += !rows_failure(record);
+        json_array_foreach(json_object_get(group, "records"), k, record) n += !record_failure(record);
         if (n == 0) continue;
         least = n < least ? n : least;
         most = n > most ? n : most;

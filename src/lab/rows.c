@@ -103,11 +103,6 @@ void rows_value(const json_t *record, const char *key, char out[ROWS_MOST_TEXT])
         snprintf(out, ROWS_MOST_TEXT, "%s", json_is_true(v) ? "yes" : json_is_false(v) ? "no" : "-");
 }
 
-const char *rows_failure(const json_t *record)
-{
-    return json_string_value(json_object_get(record, "failed"));
-}
-
 /* ---- keys that differ -------------------------------------------------------------------------- */
 
 /* Whether records of the same `within` differ in `key`. */
@@ -356,7 +351,7 @@ static int collect(struct rows_figure *f, json_t *records, const char *metric, c
     for (size_t i = 0; i < n_records; i++) {
         const json_t *record = json_array_get(records, i);
         double v = metric ? record_metric(record, metric) : record_number(record, path);
-        if (rows_failure(record))
+        if (record_failure(record))
             keep_reason(f, "failed");
         else if (isfinite(v))
             values[n++] = v;
@@ -400,7 +395,7 @@ static size_t take_gaps(double *values, const json_t *record, const char *clock)
 {
     size_t n = 0, i;
     json_t *request;
-    if (rows_failure(record)) return 0;
+    if (record_failure(record)) return 0;
     json_array_foreach(json_object_get(record, "requests"), i, request) {
         const json_t *times = json_object_get(request, clock);
         for (size_t t = 1; t < json_array_size(times); t++, n++)

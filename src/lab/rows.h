@@ -17,9 +17,6 @@ enum { ROWS_MOST_TEXT = 256 };
 /* The value as text; "-": the record has none. */
 void rows_value(const json_t *record, const char *key, char out[ROWS_MOST_TEXT]);
 
-/* The sentence of a measurement that failed; NULL: it did not. */
-const char *rows_failure(const json_t *record);
-
 /* Those keys that tell the records apart: of where they came from, what was measured and the grid, in this order. */
 int rows_varying(json_t **keys, json_t *records, struct redline_err *err);
 

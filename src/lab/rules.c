@@ -8,7 +8,6 @@
 
 #include "base.h"
 #include "experiment.h"
-#include "figures.h"
 #include "mem.h"
 #include "metric.h"
 #include "record.h"
@@ -168,7 +167,7 @@ static bool matches(const struct rule *rule, const json_t *record, const char *w
 {
     const char *key, *name = record_text(record, "workload.name");
     json_t *wanted;
-    if (figures_failure(record)) return false;
+    if (record_failure(record)) return false;
     if (workload && (!name || strcmp(name, workload) != 0)) return false;
     json_object_foreach(rule->where, key, wanted)
         if (!equal(value_under(record, key), wanted)) return false;

@@ -39,7 +39,8 @@ static double law_at_most(const struct law *law, double t)
 static void law_of_signed_rank(struct law *law, size_t n)
 {
     double most = (double)n * (double)(n + 1) / 2;
-    *law = (struct law){.most = most, .deviation = sqrt(most * (2.0 * (double)n + 1) / 12), .exact = most <= MOST_EXACT};
+    *law = (struct law){.most = most, .deviation = sqrt(most * (2.0 * (double)n + 1) / 12),
+                        .exact = most <= MOST_EXACT};
     if (!law->exact) return;
     law->at[0] = 1;
     for (size_t i = 1, top = 0; i <= n; i++) {

@@ -79,7 +79,8 @@ static int write_object(const struct bench_row *row, size_t flags, struct redlin
         json_object_set_new(root, bench_fields[i].name, value_of(row, &bench_fields[i]));
     char *text = json_dumps(root, flags | JSON_REAL_PRECISION(12));
     int status = text ? cmd_write(text, strlen(text), err)
-                      : err_set(err, REDLINE_FORMAT, "the path '%s' is not UTF-8, as JSON has to be", row->model_filename);
+                      : err_set(err, REDLINE_FORMAT, "the path '%s' is not UTF-8, as JSON has to be",
+                                row->model_filename);
     free(text);
     json_decref(root);
     return status;

@@ -103,7 +103,8 @@ static void count_work(const struct bench *b)
     double n_timed = c->n_prompt + c->n_gen, n_outputs = c->n_gen + (c->n_prompt > 0);
     double at = c->n_depth + (c->n_prompt ? 0 : 1);
     double kv = attended(at, n_timed), near = attended_within(at, n_timed, p->n_window);
-    b->out->ops = n_timed * (double)(p->token_ops - p->kept_ops) + n_outputs * (double)p->kept_ops + n_outputs * (double)p->head_ops + kv * (double)p->kv_token_ops +
+    b->out->ops = n_timed * (double)(p->token_ops - p->kept_ops) + n_outputs * (double)p->kept_ops +
+                  n_outputs * (double)p->head_ops + kv * (double)p->kv_token_ops +
                   near * (double)p->kv_window_token_ops;
     b->out->bytes = c->n_prompt ? NAN
                                 : n_timed * (double)p->token_bytes + kv * (double)p->kv_token_bytes +

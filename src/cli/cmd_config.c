@@ -77,7 +77,8 @@ static int print_range(const struct setting_row *row, struct buf *out, struct re
     case OPT_CHOICE: break;
     }
     for (const char *p = row->value; *p; p++)
-        TRY(*p == 'N' ? buf_printf(out, err, "0 to %.0f", row->most) : buf_printf(out, err, *p == '|' ? ", " : "%c", *p));
+        TRY(*p == 'N' ? buf_printf(out, err, "0 to %.0f", row->most)
+                      : buf_printf(out, err, *p == '|' ? ", " : "%c", *p));
     return 0;
 }
 

@@ -22,7 +22,8 @@ enum {
 
 struct embed {
     /* options */
-    const char *model_path, *file, *out_path, *prefix, *pooling, *normalize, *format, *type_k, *type_v, *n_gpu_layers, *require;
+    const char *model_path, *file, *out_path, *prefix, *pooling, *normalize, *format, *type_k, *type_v;
+    const char *n_gpu_layers, *require;
     int n_threads, n_ctx, n_ubatch, n_seqs;
     bool truncate, skip_empty, exact, quiet;
 

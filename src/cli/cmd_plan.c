@@ -87,10 +87,11 @@ static int print_json(const struct plan *plan, struct buf *out, struct redline_e
 {
     const struct redline_plan *p = &plan->p;
     json_t *root = json_pack(
-        "{s:s, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:b, s:I}",
+        "{s:s, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, "
+        "s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:b, s:I}",
         "device", p->device, "n_threads", p->n_threads, "n_ctx", p->n_ctx, "n_ubatch", p->n_ubatch,
-        "n_layers", p->n_layers, "n_gpu_layers", p->n_gpu_layers, "type_k", p->type_k, "type_v", p->type_v, "weight_bytes",
-        (json_int_t)p->weight_bytes, "unused_bytes", (json_int_t)p->unused_bytes, "kv_bytes",
+        "n_layers", p->n_layers, "n_gpu_layers", p->n_gpu_layers, "type_k", p->type_k, "type_v", p->type_v,
+        "weight_bytes", (json_int_t)p->weight_bytes, "unused_bytes", (json_int_t)p->unused_bytes, "kv_bytes",
         (json_int_t)p->kv_bytes, "kv_token_bytes", (json_int_t)p->kv_token_bytes, "kv_window_token_bytes",
         (json_int_t)p->kv_window_token_bytes, "kv_ring_bytes", (json_int_t)p->kv_ring_bytes, "n_window",
         (json_int_t)p->n_window, "buffer_bytes",

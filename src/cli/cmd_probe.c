@@ -119,7 +119,8 @@ int cmd_probe(int argc, char **argv)
     const struct opt options[] = {
         settings_opt(&set, SETTING_N_THREADS, &p.n_threads),
         {"--fresh", NULL, OPT_FLAG, &p.fresh, 0, 0, "measure now, whatever is on record"},
-        {"--budget", "MS", OPT_INT, &p.budget_ms, 1, 600000, "milliseconds to measure in, about, where there is no record yet or with --fresh (3000)"},
+        {"--budget", "MS", OPT_INT, &p.budget_ms, 1, 600000,
+         "milliseconds to measure in, about, where there is no record yet or with --fresh (3000)"},
         {"--json", NULL, OPT_FLAG, &p.json, 0, 0, "the record as one JSON object"},
     };
     const struct opt_command command = {

@@ -66,7 +66,8 @@ static int parse_list(int list[TUNE_MOST_LIST], size_t *n, const char *flag, con
         errno = 0;
         long v = strtol(p, &end, 10);
         if (end == p || errno || v < 1 || v > most || (*end && *end != ',') || n_all == TUNE_MOST_LIST)
-            return err_set(err, REDLINE_ARG, "%s '%.60s': at most %d numbers from 1 to %ld with commas between are expected",
+            return err_set(err, REDLINE_ARG,
+                           "%s '%.60s': at most %d numbers from 1 to %ld with commas between are expected",
                            flag, text, TUNE_MOST_LIST, most);
         all[n_all++] = (int)v;
         if (!*end) break;
@@ -250,13 +251,15 @@ static void release(struct tune *t)
 
 int cmd_tune(int argc, char **argv)
 {
-    struct tune t = {.within = {.value = 0.03}, .budget = {.s = 300}, .params = {.n_prompt = 512, .n_gen = 128, .seed = 1}};
+    struct tune t = {.within = {.value = 0.03}, .budget = {.s = 300},
+                     .params = {.n_prompt = 512, .n_gen = 128, .seed = 1}};
     struct settings set = {0};
     const struct opt options[] = {
         settings_opt(&set, SETTING_MODEL, &t.model_path),
         {"-p, --n-prompt", "N", OPT_INT, &t.params.n_prompt, 1, 65536, "tokens that a request reads (512)"},
         {"-n, --n-gen", "N", OPT_INT, &t.params.n_gen, 1, 65536, "and writes (128)"},
-        {"-t, --threads", "LIST", OPT_STRING, &t.threads, 0, 0, "numbers of threads to try; without: 1 to all processors"},
+        {"-t, --threads", "LIST", OPT_STRING, &t.threads, 0, 0,
+         "numbers of threads to try; without: 1 to all processors"},
         {"-ub, --ubatch-size", "LIST", OPT_STRING, &t.ubatches, 0, 0,
          "most tokens of one forward pass to try; without: 64 to 2048, as far as a prompt goes"},
         lab_share_opt(&t.within, "--within", 0.001, 0.5, "how far the choice may lie behind the best (3%)"),

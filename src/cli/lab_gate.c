@@ -40,8 +40,8 @@ static void show_progress(void *user, size_t n_pairs, size_t next_look, double e
     cmd_progress_show(&g->progress, what, MIN(elapsed_s / g->budget.s, 1.0));
 }
 
-static int run_live(struct gate *out, struct gate_command *g, const struct gate_params *params, const char *const *words,
-                    struct redline_err *err)
+static int run_live(struct gate *out, struct gate_command *g, const struct gate_params *params,
+                    const char *const *words, struct redline_err *err)
 {
     const struct gate_live_params live = {.budget_s = g->budget.s, .least = (size_t)g->least,
                                           .most = (size_t)g->most, .wall = g->wall, .progress = show_progress,
@@ -58,7 +58,8 @@ static int run_records(struct gate *out, const struct gate_command *g, const str
 {
     json_t *base = NULL, *fresh = NULL;
     int status = store_read(&fresh, words[n_words - 1], err);
-    if (!status) status = n_words == 2 ? store_read(&base, words[0], err) : accepted_find(&base, g->accepted, fresh, err);
+    if (!status)
+        status = n_words == 2 ? store_read(&base, words[0], err) : accepted_find(&base, g->accepted, fresh, err);
     if (!status) status = gate_records(out, base, fresh, params, err);
     json_decref(base);
     json_decref(fresh);
@@ -72,7 +73,8 @@ static int print(const struct gate *gate, bool as_json, struct redline_err *err)
     int status = as_json ? gate_to_json(gate, &answer, err) : gate_to_markdown(gate, &text, err);
     if (!status && as_json) {
         char *dumped = json_dumps(answer, JSON_INDENT(1));
-        status = dumped ? buf_printf(&text, err, "%s\n", dumped) : err_set(err, REDLINE_MEMORY, "no memory for the answer");
+        status = dumped ? buf_printf(&text, err, "%s\n", dumped)
+                        : err_set(err, REDLINE_MEMORY, "no memory for the answer");
         free(dumped);
     }
     if (!status) status = cmd_write(text.p, text.n, err);
@@ -88,7 +90,8 @@ static int run(struct gate_command *g, const char *const *words, int n_words, in
     struct gate gate = {0};
     struct gate_params params = {.least_effect = g->least_effect.value, .alpha = (double)g->alpha_percent / 100,
                                  .metrics = g->metrics, .force = g->force};
-    if (g->live && g->rules_path) return err_set(err, REDLINE_ARG, "--rules hold records; --live compares two commands");
+    if (g->live && g->rules_path)
+        return err_set(err, REDLINE_ARG, "--rules hold records; --live compares two commands");
     if (g->live && n_words != 2) return err_set(err, REDLINE_ARG, "--live takes two commands, each as one word");
     if (n_words == 0) return err_set(err, REDLINE_ARG, "nothing to compare: redline lab gate BASE NEW");
     int status = g->rules_path ? rules_read(&rules, g->rules_path, err) : 0;
@@ -115,7 +118,8 @@ int lab_gate(int argc, char **argv)
         {"--metric", "M,...", OPT_STRING, &g.metrics, 0, 0,
          "what is compared (what each kind of work is judged by); redline lab metrics lists them"},
         lab_share_opt(&g.least_effect, "--least-effect", 0, 0.99, "a smaller difference is none (2%)"),
-        {"--alpha", "PERCENT", OPT_FLOAT, &g.alpha_percent, 1e-6, 50, "wrong alarms, of all rows and looks together (1)"},
+        {"--alpha", "PERCENT", OPT_FLOAT, &g.alpha_percent, 1e-6, 50,
+         "wrong alarms, of all rows and looks together (1)"},
         {"--rules", "FILE", OPT_STRING, &g.rules_path, 0, 0, "thresholds that the new records are held to as well"},
         {"--accepted", "FILE", OPT_STRING, &g.accepted, 0, 0, "where accepted reports are named (lab/accepted.json)"},
         {"--force", NULL, OPT_FLAG, &g.force, 0, 0, "compare records that are not comparable; the answer says so"},

@@ -210,8 +210,10 @@ static int sum_up(const struct lab_run *run)
     fprintf(stderr, "redline: %zu measurement%s in %s", r->n_before + r->n_new, r->n_before + r->n_new == 1 ? "" : "s",
             run->store_name.p);
     if (r->n_before) fprintf(stderr, ", %zu of them found there", r->n_before);
-    if (r->n_failed) fprintf(stderr, "; %zu of %zu cells could not be measured: %s", r->n_failed, r->n_cells, r->failure);
-    if (r->n_wide) fprintf(stderr, "; %zu of %zu cells are not known as narrowly as was asked for", r->n_wide, r->n_cells);
+    if (r->n_failed)
+        fprintf(stderr, "; %zu of %zu cells could not be measured: %s", r->n_failed, r->n_cells, r->failure);
+    if (r->n_wide)
+        fprintf(stderr, "; %zu of %zu cells are not known as narrowly as was asked for", r->n_wide, r->n_cells);
     if (r->n_left_out) fprintf(stderr, "; %zu cells were left out, as they need a --peer", r->n_left_out);
     if (r->end != CONDUCT_DONE)
         fprintf(stderr, "; %s with %zu of %zu cells known, go on with: %s",
@@ -267,9 +269,11 @@ int lab_run(int argc, char **argv)
     static struct lab_run run; /* large */
     struct settings set = {0};
     const struct opt options[] = {
-        lab_words_opt(&run.models, "-m, --model", "FILE", "GGUF file, instead of the experiment's; several are compared"),
+        lab_words_opt(&run.models, "-m, --model", "FILE",
+                      "GGUF file, instead of the experiment's; several are compared"),
         lab_words_opt(&run.sets, "--set", "KEY=VALUE,...",
-                      "a setting, or workload.KEY, repetitions.KEY, load: instead of the file's; several values are an axis"),
+                      "a setting, or workload.KEY, repetitions.KEY, load: instead of the file's; several values are "
+                      "an axis"),
         {"--short", NULL, OPT_FLAG, &run.short_form, 0, 0, "the experiment's short form"},
         {"-o, --output", "STORE", OPT_STRING, &run.store_path, 0, 0, "file for the records (lab/EXPERIMENT.jsonl)"},
         {"--again", NULL, OPT_FLAG, &run.again, 0, 0, "begin anew, also where the last run was not finished"},

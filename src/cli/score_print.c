@@ -41,8 +41,9 @@ static int put_table(struct buf *out, const struct score_report *r, struct redli
                    r->frame.n_chunks, r->frame.n_chunks == 1 ? "" : "s", r->frame.n_ctx, r->summary.n,
                    r->facts.plan.type_k, r->facts.plan.type_v, r->exact ? ", exact" : ""));
     if (r->record)
-        TRY(buf_printf(out, err, "against a record of %s; of each position the %d most probable tokens and the rest as one, "
-                                 "so divergences are lower bounds\n", r->record->made, r->record->n_top));
+        TRY(buf_printf(out, err,
+                       "against a record of %s; of each position the %d most probable tokens and the rest as one, "
+                       "so divergences are lower bounds\n", r->record->made, r->record->n_top));
     else if (r->reference)
         TRY(buf_printf(out, err, "against %s with the same settings\n", r->reference));
     TRY(buf_printf(out, err, "\n%-22s %12s %12s\n", "", "value", "std. error"));
@@ -97,11 +98,11 @@ static json_t *report_object(const struct score_report *r)
 {
     const struct redline_plan *p = &r->facts.plan;
     double n_tokens = (double)r->frame.n_chunks * r->frame.n_ctx;
-    json_t *root = json_pack("{s:s, s:s, s:i, s:i, s:I, s:s, s:s, s:b, s:b, s:i, s:s, s:s, s:s, s:f}", "model", r->model,
-                             "text", r->text, "n_ctx", r->frame.n_ctx, "n_chunks", r->frame.n_chunks, "n_scored",
-                             (json_int_t)r->summary.n, "type_k", p->type_k, "type_v", p->type_v, "exact", r->exact,
-                             "special", r->special, "n_threads", p->n_threads, "cpu", r->facts.cpu, "kernel",
-                             r->facts.kernel, "kernel_type", r->facts.kernel_type, "tokens_per_s",
+    json_t *root = json_pack("{s:s, s:s, s:i, s:i, s:I, s:s, s:s, s:b, s:b, s:i, s:s, s:s, s:s, s:f}", "model",
+                             r->model, "text", r->text, "n_ctx", r->frame.n_ctx, "n_chunks", r->frame.n_chunks,
+                             "n_scored", (json_int_t)r->summary.n, "type_k", p->type_k, "type_v", p->type_v, "exact",
+                             r->exact, "special", r->special, "n_threads", p->n_threads, "cpu", r->facts.cpu,
+                             "kernel", r->facts.kernel, "kernel_type", r->facts.kernel_type, "tokens_per_s",
                              n_tokens * 1e9 / (double)r->wall_ns);
     if (!root) return NULL;
     set_estimate(root, "perplexity", r->summary.perplexity);

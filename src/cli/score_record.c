@@ -81,7 +81,8 @@ static int check_range(const char *path, const char *what, uint32_t value, uint3
                        struct redline_err *err)
 {
     if (value >= least && value <= most) return 0;
-    return err_set(err, REDLINE_FORMAT, "%s: the record's %s is %" PRIu32 ", it must lie between %" PRIu32 " and %" PRIu32,
+    return err_set(err, REDLINE_FORMAT,
+                   "%s: the record's %s is %" PRIu32 ", it must lie between %" PRIu32 " and %" PRIu32,
                    path, what, value, least, most);
 }
 
@@ -90,7 +91,8 @@ static int check_header(const struct header *h, const char *path, uint64_t bytes
     if (memcmp(h->magic, magic, sizeof magic) != 0)
         return err_set(err, REDLINE_FORMAT, "%s is no record of redline score", path);
     if (h->version != VERSION)
-        return err_set(err, REDLINE_FORMAT, "%s is a record of version %" PRIu32 ", known is %d; make it anew with --save",
+        return err_set(err, REDLINE_FORMAT,
+                       "%s is a record of version %" PRIu32 ", known is %d; make it anew with --save",
                        path, h->version, VERSION);
     TRY(check_range(path, "length of a chunk", h->n_ctx, SCORE_LEAST_CTX, MOST_CTX, err));
     TRY(check_range(path, "number of chunks", h->n_chunks, 1, MOST_CHUNKS, err));
@@ -119,8 +121,8 @@ static int check_ids(const struct score_record *r, const char *path, struct redl
     size_t n = (size_t)r->frame.n_chunks * (size_t)r->frame.n_ctx;
     for (size_t i = 0; i < n; i++)
         if (r->ids[i] < 0 || r->ids[i] >= r->frame.n_vocab)
-            return err_set(err, REDLINE_FORMAT, "%s: token %zu of the record is %" PRId32 ", its vocabulary has %d", path,
-                           i, r->ids[i], r->frame.n_vocab);
+            return err_set(err, REDLINE_FORMAT, "%s: token %zu of the record is %" PRId32 ", its vocabulary has %d",
+                           path, i, r->ids[i], r->frame.n_vocab);
     return 0;
 }
 
@@ -153,8 +155,8 @@ static int check_positions(const struct score_record *r, const char *path, struc
     for (size_t i = 0; i < n && !status; i++) {
         score_record_at(r, i, &p);
         if (!is_distribution(&p, n_vocab, i, last))
-            status = err_set(err, REDLINE_FORMAT, "%s: position %zu of the record is no distribution over %d tokens", path,
-                             i, n_vocab);
+            status = err_set(err, REDLINE_FORMAT, "%s: position %zu of the record is no distribution over %d tokens",
+                             path, i, n_vocab);
     }
     mem_free(last);
     return status;
@@ -166,7 +168,8 @@ static int read_record(struct score_record *r, const char *path, struct redline_
     struct header h;
     const char *at = r->map.data;
     if (r->map.bytes < sizeof h)
-        return err_set(err, REDLINE_FORMAT, "%s has %zu bytes, the header of a record has %zu", path, r->map.bytes, sizeof h);
+        return err_set(err, REDLINE_FORMAT, "%s has %zu bytes, the header of a record has %zu", path, r->map.bytes,
+                       sizeof h);
     memcpy(&h, at, sizeof h);
     TRY(check_header(&h, path, r->map.bytes, err));
     memcpy(r->made, at + sizeof h, h.n_made);
@@ -218,13 +221,15 @@ int score_frame_matches(const struct score_frame *r, const struct score_frame *f
 {
     size_t n_ctx = (size_t)f->n_ctx, n = (size_t)MIN(r->n_chunks, f->n_chunks) * n_ctx;
     if (r->n_ctx != f->n_ctx)
-        return err_set(err, REDLINE_ARG, "not comparable: the reference has chunks of %d tokens, here they have %d (-c)",
+        return err_set(err, REDLINE_ARG,
+                       "not comparable: the reference has chunks of %d tokens, here they have %d (-c)",
                        r->n_ctx, f->n_ctx);
     for (size_t i = 0; i < n; i++)
         if (r->ids[i] != f->ids[i])
-            return err_set(err, REDLINE_ARG, "not comparable: the reference has another text or another tokenizer, token "
-                           "%zu of chunk %zu is %" PRId32 " there and %" PRId32 " here", i % n_ctx, i / n_ctx, r->ids[i],
-                           f->ids[i]);
+            return err_set(err, REDLINE_ARG,
+                           "not comparable: the reference has another text or another tokenizer, token "
+                           "%zu of chunk %zu is %" PRId32 " there and %" PRId32 " here", i % n_ctx, i / n_ctx,
+                           r->ids[i], f->ids[i]);
     if (r->n_chunks == f->n_chunks) return 0;
     return err_set(err, REDLINE_ARG, "not comparable: the reference has %d chunks, here there are %d (--chunks)",
                    r->n_chunks, f->n_chunks);

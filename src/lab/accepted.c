@@ -60,8 +60,9 @@ static int enter(json_t *entries, const json_t *record, const char *name, const 
 {
     char now[CLOCK_UTC];
     clock_utc(now, false);
-    json_t *entry = json_pack("{s:s, s:s, s:s, s:s?}", "store", store, "series", record_text(record, "experiment.series"),
-                              "accepted", now, "commit", record_text(record, "program.commit"));
+    json_t *entry = json_pack("{s:s, s:s, s:s, s:s?}", "store", store, "series",
+                              record_text(record, "experiment.series"), "accepted", now, "commit",
+                              record_text(record, "program.commit"));
     return json_object_set_new(entries, name, entry) ? err_set(err, REDLINE_MEMORY, "no memory for '%s'", name) : 0;
 }
 
@@ -79,7 +80,8 @@ static int enter_all(json_t *entries, json_t *records, const char *store, struct
         if (status || json_object_get(fresh, name)) continue;
         status = enter(entries, record, name, store, err);
         if (!status) status = buf_printf(names, err, "%s, %s\n", name, record_text(record, "experiment.series"));
-        if (!status && json_object_set_new(fresh, name, json_true())) status = err_set(err, REDLINE_MEMORY, "no memory for names");
+        if (!status && json_object_set_new(fresh, name, json_true()))
+            status = err_set(err, REDLINE_MEMORY, "no memory for names");
     }
     if (!status && json_object_size(fresh) == 0)
         status = err_set(err, REDLINE_ARG, "'%s' holds no record of an experiment", store);
@@ -108,7 +110,8 @@ static int append_series(json_t *base, const json_t *entry, const char *name, st
     json_t *records, *record;
     size_t i, before = json_array_size(base);
     char its_name[256];
-    if (!store || !series) return err_set(err, REDLINE_FORMAT, "the accepted report '%s' names no store or no series", name);
+    if (!store || !series)
+        return err_set(err, REDLINE_FORMAT, "the accepted report '%s' names no store or no series", name);
     TRY(store_read(&records, store, err));
     json_array_foreach(records, i, record) {
         const char *its_series = record_text(record, "experiment.series");
@@ -128,7 +131,8 @@ static int find_one(json_t *base, json_t *done, const json_t *entries, const jso
     const json_t *entry = json_object_get(entries, name);
     const char *series = record_text(entry, "series");
     if (!entry)
-        return err_set(err, REDLINE_ARG, "%s has no accepted report in '%s'; redline lab accept STORE names one", name, path);
+        return err_set(err, REDLINE_ARG, "%s has no accepted report in '%s'; redline lab accept STORE names one",
+                       name, path);
     if (series && strcmp(series, record_text(record, "experiment.series")) == 0)
         return err_set(err, REDLINE_ARG, "%s: these are the accepted records themselves (series %s)", name, series);
     if (json_object_set_new(done, name, json_true())) return err_set(err, REDLINE_MEMORY, "no memory for names");
@@ -146,7 +150,8 @@ int accepted_find(json_t **base, const char *path, json_t *records, struct redli
     json_array_foreach(last, i, record)
         if (!status) status = find_one(*base, done, entries, record, path, err);
     if (!status && json_object_size(done) == 0)
-        status = err_set(err, REDLINE_ARG, "no record belongs to an experiment; name the base: redline lab gate BASE NEW");
+        status = err_set(err, REDLINE_ARG,
+                         "no record belongs to an experiment; name the base: redline lab gate BASE NEW");
     json_decref(entries);
     json_decref(last);
     json_decref(done);

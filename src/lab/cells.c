@@ -357,7 +357,8 @@ static int check_workload(const struct maker *m, const json_t *written, struct r
         json_object_set_new(w, "n_requests", json_integer(1)); /* of a document: 0, as many as it has parts */
     bool is_closed = strcmp(json_string_value(json_object_get(w, "arrival")), "closed") == 0;
     if (!is_closed && !json_is_number(json_object_get(w, "rate")))
-        return yaml_fail(m->p->y, written, NULL, err, "requests that arrive by themselves need a rate, in requests per second");
+        return yaml_fail(m->p->y, written, NULL, err,
+                         "requests that arrive by themselves need a rate, in requests per second");
     return 0;
 }
 
@@ -382,11 +383,14 @@ static int make_repetitions(const struct maker *m, const json_t *workload, json_
         }
     }
     const json_t *last = from[1] ? from[1] : from[0];
-    if (width > 0 && !of) return yaml_fail(m->p->y, last, NULL, err, "width needs `of`, the metric whose interval it is");
-    if (of && !metric_find(of)) return yaml_fail(m->p->y, last, "of", err, "there is no metric '%s'; redline lab metrics lists them", of);
+    if (width > 0 && !of)
+        return yaml_fail(m->p->y, last, NULL, err, "width needs `of`, the metric whose interval it is");
+    if (of && !metric_find(of))
+        return yaml_fail(m->p->y, last, "of", err, "there is no metric '%s'; redline lab metrics lists them", of);
     if (width == 0) most = least;
     if (most == 0) most = MAX(least, 10);
-    if (most < least) return yaml_fail(m->p->y, last, NULL, err, "at least %d repetitions and at most %d cannot be", least, most);
+    if (most < least)
+        return yaml_fail(m->p->y, last, NULL, err, "at least %d repetitions and at most %d cannot be", least, most);
     *out = json_pack("{s:i,s:i,s:f,s:s?}", "least", least, "most", most, "width", width, "of", width > 0 ? of : NULL);
     return *out ? 0 : err_memory(err, 1, "repetitions");
 }

@@ -76,8 +76,10 @@ static int find_series(struct run *r, struct redline_err *err)
     json_array_foreach (store_records(r->store), i, record) {
         name = record_text(record, "experiment.name");
         if (name && strcmp(name, r->e->name) != 0)
-            return err_set(err, REDLINE_ARG, "the store holds records of the experiment '%s', not of '%s'", name, r->e->name);
-        if (has_same_peers(r, record) && has_text(record, "experiment.digest", r->e->digest)) last = record_text(record, "experiment.series");
+            return err_set(err, REDLINE_ARG, "the store holds records of the experiment '%s', not of '%s'", name,
+                           r->e->name);
+        if (has_same_peers(r, record) && has_text(record, "experiment.digest", r->e->digest))
+            last = record_text(record, "experiment.series");
     }
     if (last && !r->params->again) {
         TRY(take_series(r, last, err));
@@ -111,7 +113,8 @@ static int check_constants(const struct run *r, const json_t *fresh, struct redl
         for (size_t k = 0; k < COUNT_OF(constants); k++) {
             const char *a = record_text(record, constants[k].path), *b = record_text(fresh, constants[k].path);
             if (a && b && strcmp(a, b) != 0)
-                return err_set(err, REDLINE_ARG, "the series of %s was begun with %s (%s %.40s, now %.40s); --again begins another",
+                return err_set(err, REDLINE_ARG,
+                               "the series of %s was begun with %s (%s %.40s, now %.40s); --again begins another",
                                r->result->series, constants[k].what, constants[k].path, a, b);
         }
     }
@@ -160,11 +163,11 @@ static int make_failure(const struct run *r, const struct conduct_step *step, co
     record_name(started, id);
     facts_read(facts, NULL);
     json_t *record = json_pack(
-        "{s:i,s:s,s:s,s:O,s:{s:s,s:s},s:{s:s},s:{s:O},s:O,s:O,s:{},s:s}", "version", RECORD_VERSION, "id", id, "started",
-        started, "experiment", json_object_get(task, "experiment"), "program", "name", r->names[step->contestant],
-        "contestant", r->names[step->contestant], "model", "file", model ? model : "demo.gguf", "settings", "requested",
-        json_object_get(task, "requested"), "workload", json_object_get(task, "workload"), "load",
-        json_object_get(task, "load"), "missing", "failed", sentence);
+        "{s:i,s:s,s:s,s:O,s:{s:s,s:s},s:{s:s},s:{s:O},s:O,s:O,s:{},s:s}", "version", RECORD_VERSION, "id", id,
+        "started", started, "experiment", json_object_get(task, "experiment"), "program", "name",
+        r->names[step->contestant], "contestant", r->names[step->contestant], "model", "file",
+        model ? model : "demo.gguf", "settings", "requested", json_object_get(task, "requested"), "workload",
+        json_object_get(task, "workload"), "load", json_object_get(task, "load"), "missing", "failed", sentence);
     int status = record ? facts_to_record(facts, record, err) : err_memory(err, 1, "a record");
     if (!status) status = explain_nulls(record, err);
     if (!status) status = record_complete(record, "the measurement failed", err);
@@ -197,7 +200,8 @@ static int read_answer(const struct proc_result *p, json_t **record, char *sente
                  p->signal == 9 ? ", as the system does where memory runs out" : "");
     } else if (p->exit_code > 0) {
         last_sentence(buf_str(&p->error), sentence, n);
-        if (!*sentence) snprintf(sentence, n, "the measuring process ended with exit code %d and said nothing", p->exit_code);
+        if (!*sentence)
+            snprintf(sentence, n, "the measuring process ended with exit code %d and said nothing", p->exit_code);
     } else {
         *record = json_loadb(p->out.p ? p->out.p : "", p->out.n, JSON_REJECT_DUPLICATES, &problem);
         if (!*record) snprintf(sentence, n, "the measuring process wrote no record: %s", problem.text);
@@ -217,7 +221,8 @@ static int ask_worker(const struct run *r, const json_t *task, json_t **record, 
     snprintf(variable, sizeof variable, "REDLINE_CPU=%s", mask ? mask : "");
     char *text = json_dumps(task, JSON_COMPACT);
     if (!text) return err_memory(err, 1, "a task");
-    const struct proc_params p = {.argv = argv, .environment = environment, .input = str_of(text), .stop = r->params->stop};
+    const struct proc_params p = {.argv = argv, .environment = environment, .input = str_of(text),
+                                  .stop = r->params->stop};
     int status = proc_run(&answer, &p, err);
     if (!status && !answer.stopped) read_answer(&answer, record, sentence, n);
     proc_result_free(&answer);
@@ -309,7 +314,8 @@ static void tell(const struct run *r, const struct conduct_step *step)
     struct conduct_progress p = {.n_done = json_array_size(r->result->records), .n_cells = experiment_n_cells(r->e)};
     if (!r->params->progress) return;
     struct experiment_cell cell = experiment_cell(r->e, step->cell);
-    snprintf(now, sizeof now, "%s%s%s", cell.label, r->who.n > 1 ? " | " : "", r->who.n > 1 ? r->names[step->contestant] : "");
+    snprintf(now, sizeof now, "%s%s%s", cell.label, r->who.n > 1 ? " | " : "",
+             r->who.n > 1 ? r->names[step->contestant] : "");
     p.now = now;
     count_cells(r, &p.n_settled);
     estimate(r, &p);
@@ -333,7 +339,8 @@ int conduct_check(const struct experiment *e, size_t n_peers, struct redline_err
 {
     char refusal[320] = "";
     if (e->peers && !e->parts && n_peers == 0)
-        return err_set(err, REDLINE_ARG, "the experiment %s needs others to be measured beside: --peer NAME=COMMAND", e->name);
+        return err_set(err, REDLINE_ARG, "the experiment %s needs others to be measured beside: --peer NAME=COMMAND",
+                       e->name);
     if (!e->require) return 0;
     TRY(find_refusal(refusal, sizeof refusal, err));
     return *refusal ? err_set(err, REDLINE_DEVICE, "the experiment %s needs a GPU: %s", e->name, refusal) : 0;

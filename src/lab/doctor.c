@@ -54,7 +54,8 @@ static bool gpu_driver_mismatch(const struct doctor_case *c, struct doctor_findi
     const struct facts *f = c->facts;
     if (!f->gpu_mismatch) return false;
     SAY(out, "the loaded NVIDIA driver is %s, its library is %s",
-        has_driver(f) ? f->gpu_driver.value : "of another version", f->gpu_library.value[0] ? f->gpu_library.value : "another one");
+        has_driver(f) ? f->gpu_driver.value : "of another version",
+        f->gpu_library.value[0] ? f->gpu_library.value : "another one");
     MEND(out, "restart the machine (the driver was updated while it ran), or in a container: restart that");
     return true;
 }

@@ -291,7 +291,8 @@ static int take_part(struct experiment *e, const struct experiment *part, struct
     json_array_foreach (part->tables, i, table) {
         json_t *where = json_object_get(table, "where");
         if (!where && json_object_set_new(table, "where", where = json_object())) return err_memory(err, 1, "a table");
-        if (json_object_set_new(where, "experiment.part", json_string(part->name)) || json_array_append(e->tables, table))
+        if (json_object_set_new(where, "experiment.part", json_string(part->name)) ||
+            json_array_append(e->tables, table))
             return err_memory(err, 1, "a table");
     }
     return 0;
@@ -313,7 +314,8 @@ static int read_parts(struct reading *r, const json_t *parts, struct redline_err
     json_array_foreach (parts, i, name) {
         struct experiment part = {0};
         if (!json_is_string(name) || strcmp(json_string_value(name), r->e->name) == 0)
-            return yaml_fail_line(&r->y, yaml_line_at(&r->y, parts, i), err, "parts: the name of another experiment is expected");
+            return yaml_fail_line(&r->y, yaml_line_at(&r->y, parts, i), err,
+                                  "parts: the name of another experiment is expected");
         int status = experiment_read(&part, json_string_value(name), &o, err);
         if (!status && part.parts)
             status = yaml_fail_line(&r->y, yaml_line_at(&r->y, parts, i), err, "%s has parts itself", part.name);

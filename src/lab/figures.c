@@ -51,7 +51,8 @@ static int grow(void **block, size_t n, size_t *most, size_t size, struct redlin
     return 0;
 }
 
-static int begin(struct figures *f, const char *row, const struct metric *metric, json_t *sample, struct redline_err *err)
+static int begin(struct figures *f, const char *row, const struct metric *metric, json_t *sample,
+                 struct redline_err *err)
 {
     void *all = f->all;
     TRY(grow(&all, f->n, &f->most, sizeof *f->all, err));
@@ -99,7 +100,8 @@ void figures_row(const json_t *record, char *out, size_t n)
         snprintf(out + used, n - used, "%s%s", used ? " | " : "", contestant);
 }
 
-static int take_one(struct figures *f, json_t *record, const char *row, const char *name, size_t n, struct redline_err *err)
+static int take_one(struct figures *f, json_t *record, const char *row, const char *name, size_t n,
+                    struct redline_err *err)
 {
     char text[64];
     snprintf(text, sizeof text, "%.*s", (int)MIN(n, sizeof text - 1), name);

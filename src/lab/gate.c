@@ -45,7 +45,8 @@ static bool is_history(json_t *records, const json_t *record)
     json_t *other;
     if (!name || !series) return false;
     json_array_foreach(records, i, other) {
-        const char *other_name = record_text(other, "experiment.name"), *later = record_text(other, "experiment.series");
+        const char *other_name = record_text(other, "experiment.name");
+        const char *later = record_text(other, "experiment.series");
         if (other_name && later && strcmp(other_name, name) == 0 && strcmp(later, series) > 0) return true;
     }
     return false;

@@ -92,13 +92,15 @@ static int run_once(struct figures *out, struct contest *c, int side, double *wa
 static int keep_run(struct contest *c, const struct figures *run, int side, bool seam, struct redline_err *err)
 {
     if (run->n != c->n_rows)
-        return err_set(err, REDLINE_FORMAT, "%s printed %zu figures, %zu the first time", c->argv[side][0], run->n, c->n_rows);
+        return err_set(err, REDLINE_FORMAT, "%s printed %zu figures, %zu the first time", c->argv[side][0], run->n,
+                       c->n_rows);
     for (size_t i = 0; i < run->n; i++) {
         const struct figure *now = &run->all[i], *before = figures_find(&c->runs[side], now->row, now->metric);
         if (c->n_pairs > 0 && !before)
             return err_set(err, REDLINE_FORMAT, "%s printed '%s' this time only", c->argv[side][0], now->row);
         if (seam && before)
-            TRY(figures_add(&c->seams, now->row, now->metric, NULL, now->values[0] / before->values[before->n - 1], err));
+            TRY(figures_add(&c->seams, now->row, now->metric, NULL, now->values[0] / before->values[before->n - 1],
+                            err));
         TRY(figures_add(&c->runs[side], now->row, now->metric, NULL, now->values[0], err));
     }
     return 0;
@@ -110,7 +112,8 @@ static int measure_pair(struct contest *c, struct redline_err *err)
     int first = c->n_pairs % 2 ? B : A, status = 0;
     struct figures run[2] = {{0}, {0}};
     double wall_s;
-    for (int i = 0; !status && !stopped(c) && i < 2; i++) status = run_once(&run[i], c, i ? !first : first, &wall_s, err);
+    for (int i = 0; !status && !stopped(c) && i < 2; i++)
+        status = run_once(&run[i], c, i ? !first : first, &wall_s, err);
     bool whole = !status && run[0].n > 0 && run[1].n > 0;
     for (int i = 0; whole && !status && i < 2; i++) status = keep_run(c, &run[i], i ? !first : first, i == 0, err);
     if (whole && !status) c->n_pairs++;
@@ -169,7 +172,8 @@ static int warm_up(struct contest *c, struct redline_err *err)
         if (status) return status;
         if (stopped(c)) return err_set(err, REDLINE_ARG, "stopped before a pair was measured");
         if (side == B && n != c->n_rows)
-            return err_set(err, REDLINE_ARG, "not comparable: one command prints %zu figures, the other %zu", c->n_rows, n);
+            return err_set(err, REDLINE_ARG, "not comparable: one command prints %zu figures, the other %zu",
+                           c->n_rows, n);
         c->n_rows = n;
         c->pair_s += wall_s;
     }

@@ -106,7 +106,8 @@ static int say_end(struct buf *out, const struct gate *g, struct redline_err *er
     TRY(buf_printf(out, err, "\n%zu slower, %zu faster, %zu same, %zu undecided", n_slower, count(g, VERDICT_FASTER),
                    count(g, VERDICT_SAME), n_undecided));
     if (g->n_rules) TRY(buf_printf(out, err, "; %zu of %zu rules broken", n_broken, g->n_rules));
-    if (n_undecided && most_more(g)) TRY(buf_printf(out, err, "; %zu more runs of each side should decide", most_more(g)));
+    if (n_undecided && most_more(g))
+        TRY(buf_printf(out, err, "; %zu more runs of each side should decide", most_more(g)));
     TRY(buf_printf(out, err, ".\n"));
     if (g->n_pairs) TRY(buf_printf(out, err, "%zu pairs by turns in %.0f s.\n", g->n_pairs, g->elapsed_s));
     TRY(buf_printf(out, err, "Intervals and verdicts hold for all rows together, with %g %% of wrong alarms.\n",
@@ -138,8 +139,8 @@ static json_t *row_to_json(const struct gate_row *row)
     if (!row->compared)
         return json_pack("{s:s, s:s?, s:s}", "row", row->name, "verdict",
                          v->verdict == VERDICT_SLOWER ? verdict_word(v->verdict) : NULL, "note", row->note);
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "row", row->name,
-                     "metric", row->metric ? row->metric->name : "wall_ms", "unit", unit_of(row), "verdict",
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "row",
+                     row->name, "metric", row->metric ? row->metric->name : "wall_ms", "unit", unit_of(row), "verdict",
                      verdict_word(v->verdict), "n_base", (json_int_t)v->n_base, "n_new", (json_int_t)v->n_fresh,
                      "base_median", real_or_null(row->base_median), "new_median", real_or_null(row->new_median),
                      "ratio", real_or_null(v->ratio), "low", real_or_null(v->low), "high", real_or_null(v->high),
@@ -160,12 +161,14 @@ int gate_to_json(const struct gate *g, json_t **out, struct redline_err *err)
     json_t *rows = json_array(), *rules = json_array();
     int refused = !rows || !rules;
     for (size_t i = 0; !refused && i < g->n_rows; i++) refused = json_array_append_new(rows, row_to_json(&g->rows[i]));
-    for (size_t i = 0; !refused && i < g->n_rules; i++) refused = json_array_append_new(rules, rule_to_json(&g->rules[i]));
+    for (size_t i = 0; !refused && i < g->n_rules; i++)
+        refused = json_array_append_new(rules, rule_to_json(&g->rules[i]));
     *out = NULL;
     if (!refused)
         *out = json_pack("{s:s, s:i, s:f, s:I, s:f, s:s, s:s, s:O, s:O}", "worst", verdict_word(g->worst), "exit_code",
                          gate_exit_code(g), "alpha", g->alpha, "n_pairs", (json_int_t)g->n_pairs, "elapsed_s",
-                         g->elapsed_s, "differences", g->differences, "warning", g->warning, "rows", rows, "rules", rules);
+                         g->elapsed_s, "differences", g->differences, "warning", g->warning, "rows", rows, "rules",
+                         rules);
     json_decref(rows);
     json_decref(rules);
     return *out ? 0 : err_set(err, REDLINE_MEMORY, "no memory for the answer of a gate");

@@ -160,7 +160,8 @@ static int judge(const struct http_run *run, struct http_post *p, CURLcode resul
         return REDLINE_SUPPORT;
     }
     if (p->failure.code) return err_set(err, REDLINE_SUPPORT, "%.40s: %.200s", run->name, p->failure.message);
-    if (result) return err_set(err, REDLINE_SUPPORT, "%.40s: %.80s: %s", run->name, run->url.p, curl_easy_strerror(result));
+    if (result)
+        return err_set(err, REDLINE_SUPPORT, "%.40s: %.80s: %s", run->name, run->url.p, curl_easy_strerror(result));
     if (p->pieces.n == 0 && p->n_generated < 0)
         return err_set(err, REDLINE_SUPPORT, "%.40s answers without a stream of text", run->name);
     return 0;
@@ -216,9 +217,11 @@ int http_model(char **model, const char *name, const char *url, struct redline_e
     CURLcode result = curl_easy_perform(easy);
     json_t *root = answer.n ? json_loadb(answer.p, answer.n, 0, &why) : NULL;
     const char *id = json_string_value(json_object_get(json_array_get(json_object_get(root, "data"), 0), "id"));
-    int status = result ? err_set(err, REDLINE_SUPPORT, "%.40s: %.80s: %s", name, path.p, curl_easy_strerror(result)) : 0;
+    int status =
+        result ? err_set(err, REDLINE_SUPPORT, "%.40s: %.80s: %s", name, path.p, curl_easy_strerror(result)) : 0;
     if (!status && !id)
-        status = err_set(err, REDLINE_SUPPORT, "%.40s lists no model under %.120s; name one behind the address", name, path.p);
+        status = err_set(err, REDLINE_SUPPORT, "%.40s lists no model under %.120s; name one behind the address", name,
+                         path.p);
     if (!status) *model = mem_copy(id, strlen(id));
     if (!status && !*model) status = err_memory(err, strlen(id), "a name");
     curl_easy_cleanup(easy);

@@ -151,7 +151,8 @@ int import_rows(json_t **rows, struct str text, struct redline_err *err)
 {
     *rows = json_array();
     if (!*rows) return no_memory(err);
-    int status = str_starts(text, STR("build_commit,")) ? rows_of_csv(*rows, text, err) : rows_of_json(*rows, text, err);
+    int status = str_starts(text, STR("build_commit,")) ? rows_of_csv(*rows, text, err)
+                                                        : rows_of_json(*rows, text, err);
     if (!status) return 0;
     json_decref(*rows);
     *rows = NULL;

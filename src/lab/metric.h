@@ -16,7 +16,8 @@ struct metric {
     const char *unit;        /* "ms", "tok/s", "bytes", "" */
     enum metric_better better;
     const char *label;       /* for a table's head: "time per token" */
-    const char *definition;  /* a sentence: "(last token - first token) / (tokens - 1), of one request, at the engine" */
+    const char *definition;  /* a sentence: "(last token - first token) / (tokens - 1), of one request, at the
+                              * engine" */
 };
 
 extern const struct metric metrics[];

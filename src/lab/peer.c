@@ -47,10 +47,10 @@ static int set_machine(json_t *record, struct redline_err *err)
 
 static int set_workload(json_t *record, const struct task_workload *w, struct redline_err *err)
 {
-    json_t *workload = json_pack("{s:s?, s:s, s:i, s:i, s:i, s:s?, s:s, s:i, s:i, s:s, s:n, s:I}", "name", w->name, "kind",
-                                 task_kind_name(w->kind), "n_prompt", w->n_prompt, "n_gen", w->n_gen, "n_depth",
-                                 w->n_depth, "document", w->document, "split", task_split_name(w->split), "n_requests",
-                                 MAX(w->n_requests, 1), "concurrency", w->concurrency, "arrival",
+    json_t *workload = json_pack("{s:s?, s:s, s:i, s:i, s:i, s:s?, s:s, s:i, s:i, s:s, s:n, s:I}", "name", w->name,
+                                 "kind", task_kind_name(w->kind), "n_prompt", w->n_prompt, "n_gen", w->n_gen,
+                                 "n_depth", w->n_depth, "document", w->document, "split", task_split_name(w->split),
+                                 "n_requests", MAX(w->n_requests, 1), "concurrency", w->concurrency, "arrival",
                                  task_arrival_name(w->arrival), "rate", "seed", (json_int_t)w->seed);
     TRY(record_set(record, "workload", workload, err));
     if (!w->name) TRY(record_say(record, "workload.name", "it has no name", err));
@@ -96,7 +96,8 @@ static int measure(struct peer_call *call, const struct redline_file_facts *file
     TRY(record_set(record, "derived", json_object(), err));
     TRY(is_server(call->command) ? peer_server(call, err) : peer_bench(call, err));
     if (!json_object_get(record, "missing")) TRY(record_set(record, "missing", json_object(), err));
-    TRY(record_complete(record, is_server(call->command) ? "the server does not say" : "the program does not say", err));
+    TRY(record_complete(record, is_server(call->command) ? "the server does not say" : "the program does not say",
+                        err));
     return record_check(record, err);
 }
 

@@ -127,7 +127,8 @@ static size_t setting_flags(const struct bench *b, struct flag *f)
     struct flag *first = f;
     number_flag(f++, "-t", "--threads", s->n_threads);
     bool layers = strcmp(s->n_gpu_layers, "auto") != 0;
-    word_flag(f++, "-ngl", "--n-gpu-layers", !layers ? NULL : strcmp(s->n_gpu_layers, "all") == 0 ? "999" : s->n_gpu_layers);
+    word_flag(f++, "-ngl", "--n-gpu-layers",
+              !layers ? NULL : strcmp(s->n_gpu_layers, "all") == 0 ? "999" : s->n_gpu_layers);
     number_flag(f++, "-r", "--repetitions", MAX(b->call->task.workload.n_requests, 1));
     if (json_object_get(asked, "n_batch")) number_flag(f++, "-b", "--batch-size", s->n_batch);
     if (json_object_get(asked, "n_ubatch")) number_flag(f++, "-ub", "--ubatch-size", s->n_ubatch);
@@ -202,7 +203,8 @@ static int take_answer(struct bench *b, struct str text, const char *metric, str
     if (status) return err_set(err, REDLINE_SUPPORT, "%.40s: %.200s", b->call->name, why.message);
     double ts = pooled(rows, metric);
     if (json_array_size(rows) == 0 || !isfinite(ts))
-        status = err_set(err, REDLINE_SUPPORT, "%.40s measured another test than the one it was asked for", b->call->name);
+        status = err_set(err, REDLINE_SUPPORT, "%.40s measured another test than the one it was asked for",
+                         b->call->name);
     if (!status) status = take_facts(b->call, json_array_get(rows, 0), err);
     if (!status) status = record_derive(b->call->record, metric, ts, NULL, err);
     json_decref(rows);
@@ -227,7 +229,8 @@ static int check_workload(const struct peer_call *call, struct redline_err *err)
 {
     const struct task_workload *w = &call->task.workload;
     if (w->kind != TASK_GENERATE)
-        return err_set(err, REDLINE_SUPPORT, "%.40s: a program like llama-bench cannot be asked for a workload of kind '%s'",
+        return err_set(err, REDLINE_SUPPORT,
+                       "%.40s: a program like llama-bench cannot be asked for a workload of kind '%s'",
                        call->name, task_kind_name(w->kind));
     if (w->document)
         return err_set(err, REDLINE_SUPPORT, "%.40s: a program like llama-bench reads no documents", call->name);
@@ -245,8 +248,8 @@ static int run_tests(struct bench *b, struct redline_err *err)
     int behind = prompt ? w->n_depth + n_prompt : w->n_depth;
     if (w->n_depth > 0 || (generation && behind > 0)) TRY(find_depth_word(b, err));
     if (prompt && w->n_depth > 0 && b->depth == DEPTH_GP)
-        return err_set(err, REDLINE_SUPPORT, "%.40s has no -d, so it cannot read a prompt behind %d tokens", b->call->name,
-                       w->n_depth);
+        return err_set(err, REDLINE_SUPPORT, "%.40s has no -d, so it cannot read a prompt behind %d tokens",
+                       b->call->name, w->n_depth);
     if (prompt) TRY(run_test(b, n_prompt, 0, w->n_depth, err));
     if (generation) TRY(run_test(b, 0, w->n_gen, behind, err));
     const char *reason = "llama-bench tells sums alone, no times of requests";

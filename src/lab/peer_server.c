@@ -195,8 +195,8 @@ static int add_request(struct server *s, json_t *requests, const struct http_pos
                             when(s, p->ended_ns), "n_prompt", count_or_null(p->n_prompt), "n_cached",
                             count_or_null(p->n_cached), "n_generated",
                             json_integer(p->n_generated >= 0 ? p->n_generated : (json_int_t)p->n_pieces), "n_words",
-                            (json_int_t)words_count(buf_str(&p->text)), "n_input_words", (json_int_t)words_for(s), "stop",
-                            p->stopped_by_length ? "length" : "end", "engine_ns", "consumer_ns",
+                            (json_int_t)words_count(buf_str(&p->text)), "n_input_words", (json_int_t)words_for(s),
+                            "stop", p->stopped_by_length ? "length" : "end", "engine_ns", "consumer_ns",
                             pieces_are_tokens(p) ? piece_times(s, p) : json_null());
     if (json_array_append_new(requests, one)) return err_memory(err, 256, "a request");
     if (pieces_are_tokens(p)) return 0;
@@ -259,9 +259,12 @@ static int check_workload(const struct peer_call *call, struct redline_err *err)
     if (w->kind != TASK_GENERATE)
         return err_set(err, REDLINE_SUPPORT, "%.40s: a server is not asked for a workload of kind '%s'", call->name,
                        task_kind_name(w->kind));
-    if (w->document) return err_set(err, REDLINE_SUPPORT, "%.40s: a server is asked for random words, not for documents", call->name);
+    if (w->document)
+        return err_set(err, REDLINE_SUPPORT, "%.40s: a server is asked for random words, not for documents",
+                       call->name);
     if (w->n_depth == 0) return 0;
-    return err_set(err, REDLINE_SUPPORT, "%.40s: a server cannot be asked for %d tokens in its cache", call->name, w->n_depth);
+    return err_set(err, REDLINE_SUPPORT, "%.40s: a server cannot be asked for %d tokens in its cache", call->name,
+                   w->n_depth);
 }
 
 static int talk(struct server *s, struct redline_err *err)

@@ -76,8 +76,9 @@ static void describe_figures(json_t *derived)
         json_t *unused, *figure = node_at(derived, metrics[i].name, &unused);
         json_object_set_new(figure, "type", json_string("object"));
         json_object_set_new(figure, "description", json_string(metrics[i].definition));
-        json_object_set_new(figure, "properties", json_pack("{s:{s:[s, s]}, s:{s:s}}", "value", "type", "number", "null",
-                                                            "unit", "const", metrics[i].unit));
+        json_object_set_new(figure, "properties",
+                            json_pack("{s:{s:[s, s]}, s:{s:s}}", "value", "type", "number", "null", "unit", "const",
+                                      metrics[i].unit));
         json_object_set_new(figure, "required", json_pack("[s, s]", "value", "unit"));
     }
     json_object_set_new(derived, "additionalProperties", json_false());

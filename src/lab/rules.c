@@ -63,7 +63,8 @@ static int read_level(struct rule *out, const struct yaml *y, const json_t *rule
 static int read_where(struct rule *out, const struct yaml *y, const json_t *rule, struct redline_err *err)
 {
     json_t *where = json_object_get(rule, "where");
-    if (where && !json_is_object(where)) return yaml_fail(y, rule, "where", err, "'where' is keys and values: {workload: short}");
+    if (where && !json_is_object(where))
+        return yaml_fail(y, rule, "where", err, "'where' is keys and values: {workload: short}");
     out->where = json_incref(where);
     return 0;
 }
@@ -77,8 +78,10 @@ static int read_limits(struct rule *out, const struct yaml *y, const json_t *rul
     TRY(yaml_get_share(y, rule, "drift", &out->drift, err));
     TRY(yaml_get_share(y, rule, "growth", &out->growth, err));
     int n = !isnan(out->at_least) + !isnan(out->at_most) + !isnan(out->drop) + !isnan(out->drift) + !isnan(out->growth);
-    if (n != 1) return yaml_fail(y, rule, NULL, err, "rule '%s' has %d limits; a rule has one: at_least, at_most, drop, "
-                                                     "drift or growth", out->name, n);
+    if (n != 1)
+        return yaml_fail(y, rule, NULL, err,
+                         "rule '%s' has %d limits; a rule has one: at_least, at_most, drop, drift or growth",
+                         out->name, n);
     return 0;
 }
 
@@ -248,8 +251,8 @@ static void hold_itself(struct rule_result *r)
     subject(what, sizeof what, r->rule);
     r->limit = least ? r->rule->at_least : r->rule->at_most;
     r->answer = (least ? r->value >= r->limit : r->value <= r->limit) ? RULE_HOLDS : RULE_BROKEN;
-    snprintf(r->sentence, sizeof r->sentence, "%s is %.4g%s%s, the limit is %s %.4g", what, r->value, *unit ? " " : "", unit,
-             least ? "at least" : "at most", r->limit);
+    snprintf(r->sentence, sizeof r->sentence, "%s is %.4g%s%s, the limit is %s %.4g", what, r->value,
+             *unit ? " " : "", unit, least ? "at least" : "at most", r->limit);
 }
 
 /* drop is of what should be high, or rises of what should be low; drift and growth are rises of the figure itself. */
@@ -262,8 +265,8 @@ static void hold_against(struct rule_result *r)
     subject(what, sizeof what, rule);
     r->limit = !isnan(rule->drop) ? rule->drop : !isnan(rule->drift) ? rule->drift : rule->growth;
     r->answer = (worse_is_less ? -change : change) > r->limit ? RULE_BROKEN : RULE_HOLDS;
-    snprintf(r->sentence, sizeof r->sentence, "%s is %.4g, %+.1f %% against %.4g, the limit is %s%.4g %%", what, r->value,
-             100 * change, r->base, worse_is_less ? "-" : "+", 100 * r->limit);
+    snprintf(r->sentence, sizeof r->sentence, "%s is %.4g, %+.1f %% against %.4g, the limit is %s%.4g %%", what,
+             r->value, 100 * change, r->base, worse_is_less ? "-" : "+", 100 * r->limit);
 }
 
 static int apply(struct rule_result *r, json_t *records, json_t *base, struct redline_err *err)

@@ -173,8 +173,8 @@ static int check_arrival(const struct task_workload *w, struct redline_err *err)
         return err_set(err, REDLINE_ARG, "workload.rate is %g, but requests follow one another; arrival 'poisson' or "
                        "'even' obeys it", w->rate);
     if (open && w->n_depth)
-        return err_set(err, REDLINE_ARG, "workload.n_depth is %d, but only requests that follow one another have a past",
-                       w->n_depth);
+        return err_set(err, REDLINE_ARG,
+                       "workload.n_depth is %d, but only requests that follow one another have a past", w->n_depth);
     return 0;
 }
 
@@ -199,8 +199,8 @@ static int check(const struct task *t, struct redline_err *err)
 int task_read(struct task *out, const json_t *json, struct redline_err *err)
 {
     *out = (struct task){.json = json,
-                         .settings = {.n_batch = 2048, .n_ubatch = 512, .type_k = "f16", .type_v = "f16", .cpu_mask = "",
-                                      .n_gpu_layers = "auto"},
+                         .settings = {.n_batch = 2048, .n_ubatch = 512, .type_k = "f16", .type_v = "f16",
+                                      .cpu_mask = "", .n_gpu_layers = "auto"},
                          .workload = {.concurrency = 1, .seed = 1}};
     if (!json_is_object(json)) return err_set(err, REDLINE_ARG, "the task is not a JSON object");
     TRY(read_object(out, json, "task", task_keys, COUNT_OF(task_keys), err));

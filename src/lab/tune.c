@@ -77,7 +77,8 @@ static int make_task(const struct sweep *s, const struct cell *cell, json_t **ou
     const struct tune_candidate *c = &s->out->all[cell->candidate];
     int n_prompt = cell->decode ? FILL_TOKENS : s->p->n_prompt;
     int n_gen = cell->decode ? 1 + MIN(s->p->n_gen, GEN_TOKENS) : 1;
-    *out = json_pack("{s:{s:s, s:s}, s:s?, s:{s:i, s:i}, s:{s:s, s:s, s:i, s:i, s:i, s:n, s:s, s:i, s:i, s:s, s:n, s:i}, s:s}",
+    *out = json_pack("{s:{s:s, s:s}, s:s?, s:{s:i, s:i}, "
+                     "s:{s:s, s:s, s:i, s:i, s:i, s:n, s:s, s:i, s:i, s:s, s:n, s:i}, s:s}",
                      "experiment", "name", "tune", "series", "tune", "model", s->p->model,
                      "settings", "n_threads", c->n_threads, "n_ubatch", c->n_ubatch,
                      "workload", "name", cell->decode ? "generation" : "prompt", "kind", "generate",
@@ -374,7 +375,8 @@ static void write_why(struct tune_result *r, const struct tune_params *p)
     else if (isnan(r->known_within))
         snprintf(r->why, sizeof r->why, "a guess after %zu rounds: three are needed to know anything", r->n_rounds);
     else
-        snprintf(r->why, sizeof r->why, "%s, not decided: another one may be ahead by up to %.1f %%; more time would tell",
+        snprintf(r->why, sizeof r->why,
+                 "%s, not decided: another one may be ahead by up to %.1f %%; more time would tell",
                  r->best == r->standard ? "the default, as nothing is known to be faster" : "the fastest so far",
                  100 * r->known_within);
 }
@@ -400,7 +402,8 @@ static int finish(struct sweep *s, struct redline_err *err)
     if (r->n_rounds == 0 && stopped(s))
         return err_set(err, REDLINE_CANCEL, "stopped before the first round was complete: nothing is known");
     if (r->n_rounds == 0)
-        return err_set(err, REDLINE_ARG, "the first round was not complete after %.0f s, the budget is %.0f s: one round of "
+        return err_set(err, REDLINE_ARG,
+                       "the first round was not complete after %.0f s, the budget is %.0f s: one round of "
                        "%zu candidates takes about %.0f s", r->wall_s, s->p->budget_s, r->n,
                        s->cell_s * (double)s->n_cells);
     if (!r->decided || s->p->full)

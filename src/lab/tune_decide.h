@@ -45,9 +45,9 @@ struct tune_ratio tune_compare(const struct tune_samples *s, size_t a, size_t b,
  * least.  Where n_threads or n_ubatch are equal, the order of the array does not matter. */
 bool tune_decide(struct tune_candidate *c, const struct tune_samples *s, double within, size_t *choice);
 
-/* The best guess where nothing is decided: `standard`, unless it is dropped or beaten beyond doubt (or SIZE_MAX), as what
- * is not known to be better is no reason to leave it; else the fastest of those left.  *known_within: as far as somebody
- * else may be ahead (0.05: 5 %), NAN: not even that is known.  SIZE_MAX: nobody is left. */
+/* The best guess where nothing is decided: `standard`, unless it is dropped or beaten beyond doubt (or SIZE_MAX), as
+ * what is not known to be better is no reason to leave it; else the fastest of those left.  *known_within: as far as
+ * somebody else may be ahead (0.05: 5 %), NAN: not even that is known.  SIZE_MAX: nobody is left. */
 size_t tune_guess(const struct tune_candidate *c, const struct tune_samples *s, size_t standard, double *known_within);
 
 /* Medians, and ratios to the chosen one. */

@@ -94,7 +94,8 @@ static int add_machine(struct buf *out, const struct tune_result *r, struct redl
 static int add_method(struct buf *out, const struct tune_result *r, const struct tune_params *p,
                       struct redline_err *err)
 {
-    return buf_printf(out, err, "a request is %d tokens read and %d written; %zu rounds in drawn order, %zu measurements, %.0f s",
+    return buf_printf(out, err,
+                      "a request is %d tokens read and %d written; %zu rounds in drawn order, %zu measurements, %.0f s",
                       p->n_prompt, p->n_gen, r->n_rounds, r->n_measured, r->wall_s);
 }
 
@@ -104,7 +105,8 @@ static int add_replay(struct buf *out, const struct tune_result *r, const char *
     if (r->replay_rounds == 0)
         return buf_printf(out, err, "%swithout --full it would not have ended in these rounds\n", lead);
     const struct tune_candidate *c = &r->all[r->replay_best];
-    return buf_printf(out, err, "%swithout --full: n_threads %d, n_ubatch %d after %zu rounds and %zu of %zu measurements of "
+    return buf_printf(out, err,
+                      "%swithout --full: n_threads %d, n_ubatch %d after %zu rounds and %zu of %zu measurements of "
                       "candidates; its speed is %.1f %% of the best of this sweep\n", lead, c->n_threads, c->n_ubatch,
                       r->replay_rounds, r->replay_measured, r->full_measured,
                       r->replay_best == r->best ? 100 : 100 * c->ratio);
@@ -183,8 +185,8 @@ int tune_to_json(const struct tune_result *r, const struct tune_params *p, json_
 
 static int add_table(struct buf *out, const struct tune_result *r, struct redline_err *err)
 {
-    static const char *const short_heads[N_COLUMNS] = {"threads", "ubatch", "prompt", "generation", "speed to the chosen",
-                                                       "rounds", ""};
+    static const char *const short_heads[N_COLUMNS] = {"threads", "ubatch", "prompt", "generation",
+                                                       "speed to the chosen", "rounds", ""};
     static const int widths[N_COLUMNS] = {7, 6, 9, 10, 24, 6, 0};
     char cells[N_COLUMNS][CELL];
     TRY(buf_printf(out, err, "#"));
@@ -214,7 +216,8 @@ static int add_evidence(struct buf *out, const struct tune_result *r, const stru
     TRY(add_printable(out, command, err));
     TRY(buf_printf(out, err, "\n# n_threads %d, n_ubatch %d: %s\n# ", c->n_threads, c->n_ubatch, r->why));
     TRY(add_method(out, r, p, err));
-    TRY(buf_printf(out, err, "\n# speeds: medians in tok/s; ratios of requests: paired by round, with the 95 %% interval\n"));
+    TRY(buf_printf(out, err,
+                   "\n# speeds: medians in tok/s; ratios of requests: paired by round, with the 95 %% interval\n"));
     TRY(add_table(out, r, err));
     TRY(add_replay(out, r, "# ", err));
     return buf_printf(out, err, "%s\n", evidence_end);

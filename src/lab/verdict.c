@@ -39,7 +39,8 @@ static int take_logs(struct logs *out, const struct verdict_row *row, struct red
         return err_set(err, REDLINE_ARG, "%s: %zu and %zu values are no pairs", row->name, row->n_base, row->n_fresh);
     out->a = mem_new(n, sizeof *out->a);
     if (!out->a) return err_memory(err, n * sizeof *out->a, "logarithms");
-    for (size_t i = 0; i < row->n_base; i++) out->a[i] = row->paired ? log(row->fresh[i] / row->base[i]) : log(row->base[i]);
+    for (size_t i = 0; i < row->n_base; i++)
+        out->a[i] = row->paired ? log(row->fresh[i] / row->base[i]) : log(row->base[i]);
     stats_sort(out->a, out->n_a);
     if (row->paired) return 0;
     out->b = out->a + row->n_base;

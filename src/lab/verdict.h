@@ -30,7 +30,8 @@ struct verdict_row {
     double p;                    /* that so much lies beyond the least effect by chance, before correction */
     double p_holm;               /* after it */
     enum verdict verdict;
-    size_t n_more;               /* undecided: runs of each side that should decide, if what was seen goes on; 0: unknown */
+    size_t n_more;               /* undecided: runs of each side that should decide, if what was seen goes on;
+                                  * 0: unknown */
 };
 
 struct verdict_params {

@@ -345,7 +345,8 @@ int yaml_check_keys(const struct yaml *y, const json_t *object, const char *cons
         for (size_t i = 0; i < n_keys; i++) known |= strcmp(key, keys[i]) == 0;
         if (known) continue;
         const char *near = opt_nearest(key, keys, n_keys);
-        if (near) return yaml_fail(y, object, key, err, "%s: there is no key '%s'; did you mean '%s'?", what, key, near);
+        if (near)
+            return yaml_fail(y, object, key, err, "%s: there is no key '%s'; did you mean '%s'?", what, key, near);
         return yaml_fail(y, object, key, err, "%s: there is no key '%s'", what, key);
     }
     return 0;

@@ -49,8 +49,9 @@ int yaml_fail_line(const struct yaml *y, size_t line, struct redline_err *err, c
 int yaml_check_keys(const struct yaml *y, const json_t *object, const char *const *keys, size_t n_keys,
                     const char *what, struct redline_err *err);
 
-/* ---- members, by kind; *out keeps what it holds where the key is missing or null; REDLINE_ARG with file and line -- */
+/* ---- members, by kind ------------------------------------------------------------------------ */
 
+/* *out keeps what it holds where the key is missing or null; REDLINE_ARG with file and line. */
 int yaml_get_text(const struct yaml *y, const json_t *object, const char *key, const char **out,
                   struct redline_err *err); /* borrowed; a number or truth value is refused */
 int yaml_get_number(const struct yaml *y, const json_t *object, const char *key, double least, double most,

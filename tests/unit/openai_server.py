@@ -52,7 +52,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         for i in range(0, n_gen, step):
             if i:
                 time.sleep(NEXT_S * step)
-            self.event({"choices": [{"text": " w\u00f6rd" * step, "finish_reason": None}]}, "\r\n\r\n" if i % 2 else "\n\n")
+            self.event({"choices": [{"text": " w\u00f6rd" * step, "finish_reason": None}]},
+                       "\r\n\r\n" if i % 2 else "\n\n")
             if kind == "torn" and n_gen > 1:
                 return
             if kind == "broken" and n_gen > 1:

@@ -36,10 +36,11 @@ static json_t *answer(const json_t *task)
     double repetition = record_number(task, "experiment.repetition");
     double speed = 100 * (1 + spread_of(workload) * (fmod(repetition * 7, 11) / 10 - 0.5));
     json_t *r = json_pack("{s:i,s:s,s:s,s:O,s:{s:s,s:s,s:s},s:{s:s,s:s},s:{s:O},s:{s:s},s:O,s:{},s:{}}", "version", 1,
-                          "id", "made-up", "started", "2026-01-01T00:00:00Z", "experiment", record_at(task, "experiment"),
-                          "program", "name", "redline", "contestant", "redline", "version", version ? version : "1",
-                          "model", "file", "m", "digest", "sha256:0", "settings", "requested", record_at(task, "requested"),
-                          "workload", "name", workload, "load", record_at(task, "load"), "derived", "missing");
+                          "id", "made-up", "started", "2026-01-01T00:00:00Z", "experiment",
+                          record_at(task, "experiment"), "program", "name", "redline", "contestant", "redline",
+                          "version", version ? version : "1", "model", "file", "m", "digest", "sha256:0", "settings",
+                          "requested", record_at(task, "requested"), "workload", "name", workload, "load",
+                          record_at(task, "load"), "derived", "missing");
     if (!r || record_derive(r, "output_ts", speed, "", NULL) || record_complete(r, "made up", NULL)) exit(3);
     return r;
 }
@@ -102,7 +103,8 @@ static void add(json_t *records, size_t cell, const char *who, double speed, con
     json_array_append_new(records, r);
 }
 
-static bool next_of(struct conduct_step *step, const struct experiment *e, json_t *records, const struct conduct_who *who)
+static bool next_of(struct conduct_step *step, const struct experiment *e, json_t *records,
+                    const struct conduct_who *who)
 {
     struct conduct_tally *tally = NULL;
     assert_int_equal(conduct_tally(&tally, e, records, who, NULL), 0);
@@ -181,7 +183,8 @@ static void test_contestants(void **state)
 /* ---- enough ---------------------------------------------------------------------------------- */
 
 #define UNTIL(least, most, width) \
-    "name: x\nworkloads: [{name: a, n_prompt: 1}]\nrepetitions: {least: " least ", most: " most ", width: " width ", of: output_ts}\n"
+    "name: x\nworkloads: [{name: a, n_prompt: 1}]\n" \
+    "repetitions: {least: " least ", most: " most ", width: " width ", of: output_ts}\n"
 
 /* How many records of these speeds it takes. */
 static size_t needed(const char *text, const double *speeds, size_t n)
@@ -379,8 +382,9 @@ static void test_failures(void **state)
         {"dies", "the measuring process was ended by signal 9, as the system does where memory runs out"},
         {"talks", "the measuring process wrote no record: "},
     };
-    struct experiment e = experiment_of("name: x\nworkloads: [{name: refused, n_prompt: 1}, {name: silent, n_prompt: 1}, "
-                                        "{name: dies, n_prompt: 1}, {name: talks, n_prompt: 1}, {name: steady, n_prompt: 1}]\n"
+    struct experiment e = experiment_of("name: x\nworkloads: [{name: refused, n_prompt: 1}, {name: silent, "
+                                        "n_prompt: 1}, {name: dies, n_prompt: 1}, {name: talks, n_prompt: 1}, "
+                                        "{name: steady, n_prompt: 1}]\n"
                                         "repetitions: 3\norder: {interleave: false}\n");
     struct stopper s = {.left = -1};
     struct conduct_result r;
@@ -477,7 +481,8 @@ static void test_refused(void **state)
 static void test_peers(void **state)
 {
     (void)state;
-    struct experiment e = experiment_of("name: x\npeers: true\nworkloads: [{name: steady, n_prompt: 1}]\nrepetitions: 3\n");
+    struct experiment e = experiment_of("name: x\npeers: true\nworkloads: [{name: steady, n_prompt: 1}]\n"
+                                        "repetitions: 3\n");
     const struct conduct_peer peers[] = {{"other", "/nowhere/llama-bench"}};
     struct conduct_params params = {.program = self.p, .peers = peers, .n_peers = 1};
     struct conduct_result r;

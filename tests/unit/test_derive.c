@@ -35,8 +35,9 @@ static json_t *request(double submitted, double first, double gap, int n, double
     double end = first + gap * (n - 1) + late;
     return json_pack("{s:I, s:I, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:o, s:o}", "submitted_ns",
                      (json_int_t)(submitted * MS), "started_ns", (json_int_t)((submitted + 2) * MS), "prefilled_ns",
-                     (json_int_t)(first * MS), "ended_ns", (json_int_t)((end + 1) * MS), "n_prompt", 100, "n_cached", 20,
-                     "n_generated", n, "n_words", 7, "n_input_words", 30, "engine_ns", engine, "consumer_ns", consumer);
+                     (json_int_t)(first * MS), "ended_ns", (json_int_t)((end + 1) * MS), "n_prompt", 100, "n_cached",
+                     20, "n_generated", n, "n_words", 7, "n_input_words", 30, "engine_ns", engine, "consumer_ns",
+                     consumer);
 }
 
 static void is(const json_t *r, const char *metric, double value)

@@ -169,7 +169,8 @@ static void test_digest(void **state)
     b = read_text("name: sweep\nworkloads: [{name: short, n_prompt: 8}]\n", NULL);
     assert_string_not_equal(a.digest, b.digest);
     experiment_free(&a);
-    a = read_text("name: sweep\ntitle: Other words\nworkloads: [{name: short, n_prompt: 8}]\ntables: [{title: t}]\n", NULL);
+    a = read_text("name: sweep\ntitle: Other words\nworkloads: [{name: short, n_prompt: 8}]\ntables: [{title: t}]\n",
+                  NULL);
     assert_string_equal(a.digest, b.digest); /* what is measured is the same */
     experiment_free(&a);
     a = read_text("name: sweep\nworkloads: [{name: short, n_prompt: 8}]\norder: {seed: 2}\n", NULL);
@@ -352,12 +353,12 @@ static void test_yaml_words(void **state)
     (void)state;
     struct yaml y;
     struct redline_err err = {0};
-    const char *text = "# of all kinds\nwhole: -4\nreal: 1.50\nyes: true\nnone: ~\ntext: 25 %\nquoted: \"4\"\nzero: 007\n"
-                       "mask: -avx512\nlong: |\n  two\n  lines\nlist:\n  - 1\n  - a: 2\n    b: 3\n";
+    const char *text = "# of all kinds\nwhole: -4\nreal: 1.50\nyes: true\nnone: ~\ntext: 25 %\nquoted: \"4\"\n"
+                       "zero: 007\nmask: -avx512\nlong: |\n  two\n  lines\nlist:\n  - 1\n  - a: 2\n    b: 3\n";
     assert_int_equal(yaml_read(&y, write_file("y.yaml", text), &err), 0);
-    json_t *wanted = json_pack("{s:i,s:f,s:b,s:n,s:s,s:s,s:s,s:s,s:s,s:[i,{s:i,s:i}]}", "whole", -4, "real", 1.5, "yes", 1,
-                               "none", "text", "25 %", "quoted", "4", "zero", "007", "mask", "-avx512", "long",
-                               "two\nlines\n", "list", 1, "a", 2, "b", 3);
+    json_t *wanted = json_pack("{s:i,s:f,s:b,s:n,s:s,s:s,s:s,s:s,s:s,s:[i,{s:i,s:i}]}", "whole", -4, "real", 1.5,
+                               "yes", 1, "none", "text", "25 %", "quoted", "4", "zero", "007", "mask", "-avx512",
+                               "long", "two\nlines\n", "list", 1, "a", 2, "b", 3);
     assert_true(json_equal(y.root, wanted));
     json_decref(wanted);
     json_t *list = json_object_get(y.root, "list"), *inner = json_array_get(list, 1);
@@ -379,7 +380,7 @@ static void test_yaml_words(void **state)
 /* A metric, or a path into the record. */
 static void check_figure(const struct experiment *e, const json_t *figure)
 {
-    const char *name = json_is_object(figure) ? json_string_value(json_object_get(figure, "metric")) : json_string_value(figure);
+    const char *name = json_string_value(json_is_object(figure) ? json_object_get(figure, "metric") : figure);
     if (!name || (!metric_find(name) && !strchr(name, '.')))
         fail_msg("%s: a table wants '%s', which is no metric", e->name, name ? name : "nothing");
 }

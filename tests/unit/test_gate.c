@@ -24,11 +24,11 @@ static const struct gate_params usual = {.least_effect = 0.02, .alpha = 0.01};
 static json_t *make_record(const char *series, const char *workload, int n_threads, double output_ts, double p95)
 {
     return json_pack("{s:i, s:{s:s, s:s, s:{s:i}}, s:{s:s}, s:{s:s}, s:{s:{s:i}}, s:{s:s, s:s}, s:{s:s, s:s}, s:s, "
-                     "s:{s:{s:f, s:s}, s:{s:f, s:s}}}", "version", 1, "experiment", "name", "made-up", "series", series, "grid",
-                     "n_threads", n_threads, "program", "contestant", "redline", "model", "file", "m.gguf", "settings",
-                     "effective", "n_threads", n_threads, "workload", "name", workload, "kind", "generate", "machine", "id",
-                     "feed", "cpu", "a cpu", "load", "fresh", "derived", "output_ts", "value", output_ts, "unit", "tok/s",
-                     "itl_p95_ms", "value", p95, "unit", "ms");
+                     "s:{s:{s:f, s:s}, s:{s:f, s:s}}}", "version", 1, "experiment", "name", "made-up", "series", series,
+                     "grid", "n_threads", n_threads, "program", "contestant", "redline", "model", "file", "m.gguf",
+                     "settings", "effective", "n_threads", n_threads, "workload", "name", workload, "kind",
+                     "generate", "machine", "id", "feed", "cpu", "a cpu", "load", "fresh", "derived", "output_ts",
+                     "value", output_ts, "unit", "tok/s", "itl_p95_ms", "value", p95, "unit", "ms");
 }
 
 /* 10 records of each of two workloads, with a per cent of noise. */
@@ -38,7 +38,8 @@ static void add_series(json_t *records, const char *series, double short_ts, dou
     rng_seed(&rng, (uint64_t)series[0]);
     for (int i = 0; i < 10; i++) {
         json_array_append_new(records, make_record(series, "short", 2, short_ts * exp(0.01 * rng_normal(&rng)), 10));
-        json_array_append_new(records, make_record(series, "long", 2, long_ts * exp(0.01 * rng_normal(&rng)), long_p95));
+        json_array_append_new(records,
+                              make_record(series, "long", 2, long_ts * exp(0.01 * rng_normal(&rng)), long_p95));
     }
 }
 
@@ -202,7 +203,8 @@ static void test_shipped_rules(void **state)
     assert_int_equal(answer_to(&g, "long answers")->answer, RULE_BROKEN);
     assert_int_equal(answer_to(&g, "hesitation")->answer, RULE_BROKEN);
     assert_float_equal(answer_to(&g, "hesitation")->value, 1.4, 1e-12);
-    assert_string_equal(answer_to(&g, "hesitation")->sentence, "itl_p95_ms long / short is 1.4, the limit is at most 1.3");
+    assert_string_equal(answer_to(&g, "hesitation")->sentence,
+                        "itl_p95_ms long / short is 1.4, the limit is at most 1.3");
     assert_int_equal(answer_to(&g, "short answers slower")->answer, RULE_HOLDS);
     assert_int_equal(answer_to(&g, "long answers slower")->answer, RULE_BROKEN);
     assert_int_equal(answer_to(&g, "p95 drifts in short answers")->answer, RULE_HOLDS);
@@ -218,7 +220,8 @@ static void test_shipped_rules(void **state)
     json_decref(fresh);
 }
 
-/* Answers of 21 tokens, 20 gaps a run: `gap` ms, every tenth twice that; without the run's own p95, as it has too few. */
+/* Answers of 21 tokens, 20 gaps a run: `gap` ms, every tenth twice that; without the run's own p95, as it has too
+ * few. */
 static void add_times(json_t *records, const char *workload, int n_runs, double gap)
 {
     for (int run = 0; run < n_runs; run++) {
@@ -276,8 +279,9 @@ static void test_pooled_rules(void **state)
 static void test_rules_decide(void **state)
 {
     json_t *base = series("a", 4, 9, 11);
-    struct rule rule = {.name = "short", .metric = "output_ts", .at_least = 5, .at_most = NAN, .drop = NAN, .drift = NAN,
-                        .growth = NAN, .where = json_pack("{s:s, s:s}", "workload", "short", "n_threads", "2")};
+    struct rule rule = {.name = "short", .metric = "output_ts", .at_least = 5, .at_most = NAN, .drop = NAN,
+                        .drift = NAN, .growth = NAN,
+                        .where = json_pack("{s:s, s:s}", "workload", "short", "n_threads", "2")};
     const struct rules rules = {&rule, 1};
     struct gate_params params = usual;
     struct gate g;

@@ -72,7 +72,8 @@ static void test_llama_bench_csv(void **state)
 /* ik_llama.cpp has no n_depth: "tg8@pp16". */
 static void test_other_dialect(void **state)
 {
-    static const struct { const char *name; size_t n_each; } files[] = {{"llama-bench-ik.json", 3}, {"llama-bench-ik.csv", 1}};
+    static const struct { const char *name; size_t n_each; } files[] = {{"llama-bench-ik.json", 3},
+                                                                        {"llama-bench-ik.csv", 1}};
     (void)state;
     for (size_t f = 0; f < COUNT_OF(files); f++) {
         json_t *records = import_sample(files[f].name, IMPORT_LLAMA_BENCH);
@@ -129,8 +130,10 @@ static void test_vllm(void **state)
 
 static void test_what_stands_between(void **state)
 {
-    struct str text = STR("loading...\n[\n{\"n_prompt\": 8, \"n_gen\": 0, \"avg_ns\": 1000000}\nrepacked {3} tensors\n,\n"
-                          "{\"n_prompt\": 0, \"n_gen\": 4, \"avg_ns\": 2000000, \"samples_ns\": [1000000, 3000000]}\n]\n");
+    struct str text = STR("loading...\n[\n{\"n_prompt\": 8, \"n_gen\": 0, \"avg_ns\": 1000000}\n"
+                          "repacked {3} tensors\n,\n"
+                          "{\"n_prompt\": 0, \"n_gen\": 4, \"avg_ns\": 2000000, "
+                          "\"samples_ns\": [1000000, 3000000]}\n]\n");
     json_t *records = NULL;
     (void)state;
     assert_int_equal(import_recognise(text), IMPORT_LLAMA_BENCH);
@@ -171,9 +174,10 @@ static void test_broken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_llama_bench), cmocka_unit_test(test_llama_bench_csv), cmocka_unit_test(test_other_dialect),
-        cmocka_unit_test(test_batched_bench), cmocka_unit_test(test_sweep_bench), cmocka_unit_test(test_vllm),
-        cmocka_unit_test(test_what_stands_between), cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_llama_bench), cmocka_unit_test(test_llama_bench_csv),
+        cmocka_unit_test(test_other_dialect), cmocka_unit_test(test_batched_bench),
+        cmocka_unit_test(test_sweep_bench), cmocka_unit_test(test_vllm), cmocka_unit_test(test_what_stands_between),
+        cmocka_unit_test(test_broken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

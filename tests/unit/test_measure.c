@@ -162,8 +162,9 @@ static void test_refused(void **state)
     refuse(FAULT_ALLOC, task);
     refuse(FAULT_READ, task);
     refuse(FAULT_THREAD, task);
-    snprintf(task, sizeof task, "{\"model\": \"%s\", \"settings\": {\"n_ctx\": 16}, \"workload\": {\"kind\": \"score\", "
-                                "\"document\": \"%s\", \"n_requests\": 3}}", demo, SOURCE_DIR "/CONTRIBUTING.md");
+    snprintf(task, sizeof task,
+             "{\"model\": \"%s\", \"settings\": {\"n_ctx\": 16}, \"workload\": {\"kind\": \"score\", "
+             "\"document\": \"%s\", \"n_requests\": 3}}", demo, SOURCE_DIR "/CONTRIBUTING.md");
     refuse(FAULT_ALLOC, task);
     snprintf(task, sizeof task, "{\"model\": \"%s\", \"workload\": {\"kind\": \"embed\", \"document\": \"%s\", "
                                 "\"n_requests\": 3, \"arrival\": \"even\", \"rate\": 500}}", demo,

@@ -31,7 +31,8 @@ static int fake_bench(int argc, char **argv)
     const char *kind = argv[2], *p = flag_of(argc, argv, "-p"), *n = flag_of(argc, argv, "-n");
     const char *gp = flag_of(argc, argv, "-gp"), *d = flag_of(argc, argv, "-d");
     if (strcmp(argv[argc - 1], "--help") == 0) {
-        if (strcmp(kind, "neither") != 0) printf("  -p, --n-prompt <n>\n  %s\n", strcmp(kind, "ik") == 0 ? "-gp <pp,tg>" : "-d, --n-depth <n>");
+        if (strcmp(kind, "neither") != 0)
+            printf("  -p, --n-prompt <n>\n  %s\n", strcmp(kind, "ik") == 0 ? "-gp <pp,tg>" : "-d, --n-depth <n>");
         return 0;
     }
     FILE *log = fopen(getenv("PEER_LOG"), "a");
@@ -61,8 +62,8 @@ static json_t *task_of(int n_prompt, int n_gen, int n_depth)
 {
     return json_pack("{s:{s:s, s:i}, s:n, s:{s:i, s:i}, s:{s:s, s:s, s:i, s:i, s:i, s:i}, s:s}", "experiment", "name",
                      "parity", "cell", 0, "model", "settings", "n_threads", 3, "n_ubatch", 256, "workload", "name", "w",
-                     "kind", "generate", "n_prompt", n_prompt, "n_gen", n_gen, "n_depth", n_depth, "n_requests", 2, "load",
-                     "warm");
+                     "kind", "generate", "n_prompt", n_prompt, "n_gen", n_gen, "n_depth", n_depth, "n_requests", 2,
+                     "load", "warm");
 }
 
 /* Measures and frees the task. */
@@ -339,7 +340,8 @@ static void test_together(void **state)
     json_object_set_new(w, "arrival", json_string("even"));
     json_object_set_new(w, "rate", json_real(10));
     assert_int_equal(measure_server(&record, "good", task, &err), 0);
-    double first = record_number(record, "requests.0.submitted_ns"), last = record_number(record, "requests.3.submitted_ns");
+    double first = record_number(record, "requests.0.submitted_ns");
+    double last = record_number(record, "requests.3.submitted_ns");
     assert_true(last - first >= 0.29e9 && last - first < 3e9);
     json_decref(record);
 }

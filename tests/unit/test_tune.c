@@ -285,8 +285,9 @@ static void test_within_three_per_cent(void **state)
         struct tally t = {0};
         for (int i = 0; i < 300; i++) tune_once(&w, &rng, table[k].noise, &t);
         double share = (double)t.measured / (N * t.rounds);
-        print_message("noise %.0f %%: %d of %d decided, %d of them within 3 %% of the best, after %.1f rounds and %.0f %% of the "
-                      "measurements\n", 100 * table[k].noise, t.decided, t.n, t.good, (double)t.rounds / t.n, 100 * share);
+        print_message("noise %.0f %%: %d of %d decided, %d of them within 3 %% of the best, after %.1f rounds and "
+                      "%.0f %% of the measurements\n", 100 * table[k].noise, t.decided, t.n, t.good,
+                      (double)t.rounds / t.n, 100 * share);
         assert_true(t.decided >= table[k].decided);
         assert_true(t.good * 300 >= table[k].good * t.decided);
         assert_true(share < 0.8);
@@ -574,7 +575,8 @@ static void test_edit(void **state)
     }
 }
 
-static struct buf written(const struct tune_result *r, const struct tune_params *p, const char *before, const char *time)
+static struct buf written(const struct tune_result *r, const struct tune_params *p, const char *before,
+                          const char *time)
 {
     struct redline_err err = {0};
     struct buf out = {0};
@@ -585,7 +587,8 @@ static struct buf written(const struct tune_result *r, const struct tune_params 
 /* Everything of the user's stands there still, the evidence once and in comments, however often it is tuned. */
 static void test_yaml(void **state)
 {
-    static const char mine[] = "# mine\nllm:\n  primary:\n    seed_of_mine: 1 # and this\n    n_threads: 64\nother: [1]\n";
+    static const char mine[] = "# mine\nllm:\n  primary:\n    seed_of_mine: 1 # and this\n    n_threads: 64\n"
+                               "other: [1]\n";
     struct redline_err err = {0};
     struct tune_result r;
     struct tune_params p = fake_params("well");
@@ -608,7 +611,8 @@ static void test_yaml(void **state)
     buf_free(&second);
 
     /* a beginning without an end, or with other lines between, is the user's */
-    static const char *const odd[] = {"# redline tune: begin\nother: 1\n# redline tune: end\n", "# redline tune: begin\n"};
+    static const char *const odd[] = {"# redline tune: begin\nother: 1\n# redline tune: end\n",
+                                      "# redline tune: begin\n"};
     for (size_t i = 0; i < COUNT_OF(odd); i++) {
         first = written(&r, &p, odd[i], "2026");
         assert_non_null(strstr(first.p, odd[i]));
@@ -635,7 +639,8 @@ static void test_texts(void **state)
     assert_int_equal(json_array_size(json_object_get(root, "candidates")), N_SWEEP);
     assert_true(json_is_true(json_object_get(root, "decided")));
     assert_true(json_is_object(json_object_get(root, "without_full")));
-    assert_true(json_is_null(json_object_get(json_array_get(json_object_get(root, "candidates"), 2 * N_SWEEP_UBATCH), "ratio")));
+    assert_true(json_is_null(json_object_get(json_array_get(json_object_get(root, "candidates"), 2 * N_SWEEP_UBATCH),
+                                             "ratio")));
     json_decref(root);
     tune_free(&r);
 }

@@ -261,8 +261,8 @@ static void test_false_alarms(void **state)
                       gates[i].n_rows, gates[i].n, gates[i].paired ? "pairs" : "runs ", n_gates, as_used, bare);
         assert_in_range(as_used, 0, n_gates / 100);
         assert_in_range(bare, 0, most_of(n_gates));
-        if (!gates[i].paired) continue; /* turns, as the machine went on changing: what becomes of runs taken apart then,
-                                           no statistics can mend */
+        /* turns, as the machine went on changing: what becomes of runs taken apart then, no statistics can mend */
+        if (!gates[i].paired) continue;
         assert_in_range(count_alarms(&pool, n_gates, gates[i].n_rows, gates[i].n, true, true, 0.02), 0, n_gates / 100);
     }
 }
@@ -293,8 +293,8 @@ static void test_false_alarms_with_looks(void **state)
         int n_gates = n_rows == 1 ? 1000 : 200, as_used = 0, bare = 0;
         for (int t = 0; t < n_gates; t++) as_used += alarm_with_looks(&pool, n_rows, 0.02, &rng);
         for (int t = 0; t < n_gates; t++) bare += alarm_with_looks(&pool, n_rows, 0, &rng);
-        print_message("%2zu rows, with looks: of %d gates %d alarms, %d without a least effect\n", n_rows, n_gates, as_used,
-                      bare);
+        print_message("%2zu rows, with looks: of %d gates %d alarms, %d without a least effect\n", n_rows, n_gates,
+                      as_used, bare);
         assert_in_range(as_used, 0, n_gates / 100);
         assert_in_range(bare, 0, most_of(n_gates));
     }

@@ -13,7 +13,8 @@
  * feed-forward part read the same stream, GLU stands before the first PROJECT; a shared expert is a GLU
  * before and a PROJECT after MOE; latent attention has MLA in place of QKV and HEADS behind ATTEND.
  *
- * Every pointer below is an address of the backend that runs the step.
+ * Every pointer in an operation is an address of the backend that runs the step; a forward pass over several
+ * devices is several steps.
  * Shapes: T tokens of the step, D width, H heads, K KV heads, d head size, F ffn width, V vocabulary,
  * E experts.  Activations are float32, row-major, one row per token.
  *
@@ -87,7 +88,8 @@ struct step_batch {
     const int32_t *pos;      /* position in its sequence; its KV slot too */
     const int32_t *seq;      /* row of page_table */
     const uint8_t *generated; /* 1: a model made it and it stands alone, 0: it came in a text.  What arithmetic a
-                                token gets may depend on this and nothing else about the batch */
+                                token gets may depend on this and nothing else about the batch; on a GPU, on whether
+                                it is so of all tokens of the step */
     const int32_t *page_table; /* [n_seqs, max_pages] page numbers */
     int max_pages;
     const int32_t *n_kv;     /* [n_seqs] positions that a sequence has, those of this step included */
@@ -287,15 +289,29 @@ struct op {
     };
 };
 
+/* Between memory of the device that runs the step and memory of the host: what enters a device's part of a forward
+ * pass, and what leaves it.  Where device and host are one, there is none. */
+struct step_copy {
+    void *to;
+    const void *from;
+    size_t bytes; /* 0: nothing */
+};
+
 struct step {
-    struct step_batch batch;
+    struct step_batch batch; /* memory of the host, whatever device runs the step */
     int n_ops;
     struct op *ops; /* room for as many as the model has; owned by the model */
+    struct step_copy in;     /* before the first operation */
+    struct step_copy out[3]; /* after the last */
+    bool follows, goes_on;   /* of a forward pass over several devices this one has run a part before, will run another
+                                behind: what is decided or learned once for a pass is not for each part */
 };
 
 /* The largest sizes that steps will have: what a backend makes its scratch memory from. */
 struct step_limits {
+    int n_layers;      /* L */
     int n_tokens;      /* T */
+    int n_seqs;
     int n_outputs;
     int n_ctx;         /* positions of a sequence */
     int width;         /* D */

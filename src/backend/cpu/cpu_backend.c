@@ -5,17 +5,39 @@
 #include "cpu_backend.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base.h"
 #include "clock.h"
 #include "cpu.h"
+#include "cpu_probe.h"
 #include "mem.h"
+#include "step_count.h"
 
 /* What a step may pack for good: little of a short prompt's time, since a first token is waited for, and a tenth of
  * a long one's; then quickly, for a weight that is not packed costs more in every step. */
 static const long long ALLOWANCE_TOKEN_BYTES = 8 << 20, ALLOWANCE_NEXT_BYTES = 512 << 20;
+enum { FEW_ROWS = 16 };
 static const size_t SETTLE_BYTES = 32 << 20; /* some 10 ms: as long as a request may have to wait for */
+
+static int cpu_n_devices(void)
+{
+    return 1;
+}
+
+static int cpu_device_facts(int device, struct backend_facts *out, struct redline_err *err)
+{
+    struct cpu_facts facts;
+    struct cpu_memory memory;
+    (void)device;
+    (void)err;
+    cpu_facts(&facts);
+    cpu_memory(&memory);
+    *out = (struct backend_facts){.total_bytes = memory.total_bytes, .free_bytes = memory.available_bytes};
+    snprintf(out->name, sizeof out->name, "%s", facts.name);
+    return 0;
+}
 
 static void cpu_close(struct backend **out)
 {
@@ -24,6 +46,7 @@ static void cpu_close(struct backend **out)
     mem_release(b->scratch_memory, b->scratch_bytes);
     team_free(&b->team);
     store_free(&b->store);
+    mem_free(b->counts);
     mem_free(b);
     *out = NULL;
 }
@@ -75,6 +98,29 @@ static int cpu_place(struct backend *base, const struct weight *w, struct weight
     bool packs = cpu_packs(&(struct backend_params){.exact = b->exact}, w->dtype);
     for (int i = 0; packs && i < n_parts; i++) TRY(store_place(&b->store, parts[i], err));
     return b->watch && n_parts > 0 ? b->watch->weight(b->watch->user, name, w, err) : 0;
+}
+
+/* The mapped file is the CPU's memory. */
+static int cpu_vector(struct backend *b, const float *v, size_t n, const float **out, struct redline_err *err)
+{
+    (void)b;
+    (void)n;
+    (void)err;
+    *out = v;
+    return 0;
+}
+
+/* Strips take the place of the pages that they are made of. */
+static size_t cpu_place_bytes(const struct weight *w)
+{
+    (void)w;
+    return 0;
+}
+
+static size_t cpu_vector_bytes(size_t n)
+{
+    (void)n;
+    return 0;
 }
 
 /* The columns of the widest weight. */
@@ -150,8 +196,12 @@ static int cpu_prepare_scratch(struct backend *base, const struct step_limits *l
 {
     struct cpu_backend *b = (struct cpu_backend *)base;
     struct cpu_scratch unused;
-    size_t bytes = lay_out(&unused, NULL, l, b->n_threads);
+    size_t bytes = lay_out(&unused, NULL, l, b->n_threads), n_counts = (size_t)l->n_layers + 1;
+    struct backend_count *counts = mem_new(n_counts, sizeof *counts);
     void *memory;
+    if (!counts) return err_memory(err, n_counts * sizeof *counts, "the counts of layers");
+    mem_free(b->counts);
+    b->counts = counts;
     TRY(mem_reserve(&memory, bytes, "the scratch memory of the CPU", err));
     mem_release(b->scratch_memory, b->scratch_bytes);
     b->scratch_memory = memory;
@@ -211,6 +261,31 @@ static void run_member(void *user, struct team *team, int id)
     }
 }
 
+static void begin_pass(struct cpu_backend *b, const struct step *step)
+{
+    bool begun = step->batch.generated[0]; /* one stream at least */
+    store_allow(&b->store, begun ? ALLOWANCE_NEXT_BYTES : step->batch.n_tokens * ALLOWANCE_TOKEN_BYTES);
+    b->pass_ns = b->pass_slept_ns = 0;
+    b->pass_tokens = step->batch.n_tokens;
+    if (!b->adapt) return;
+    int n = pace_threads(&b->pace, b->pass_tokens);
+    team_limit(b->team, n);
+    atomic_store_explicit(&b->n_used, n, memory_order_relaxed);
+}
+
+static void end_pass(struct cpu_backend *b)
+{
+    b->packed = store_packed_some(&b->store);
+    if (b->adapt && !b->packed) /* that would be no measure of the next step */
+        pace_learn(&b->pace, b->pass_tokens, b->pass_ns, b->pass_slept_ns);
+}
+
+/* Rows looked up before a GPU does the rest: not worth waking the team for. */
+static bool is_small(const struct step *step)
+{
+    return step->n_ops == 1 && step->ops[0].kind == OP_EMBED && step->batch.n_tokens <= FEW_ROWS;
+}
+
 static int cpu_run(struct backend *base, const struct step *step, struct redline_err *err)
 {
     struct cpu_backend *b = (struct cpu_backend *)base;
@@ -219,18 +294,16 @@ static int cpu_run(struct backend *base, const struct step *step, struct redline
                        step->batch.n_tokens, step->batch.n_outputs, b->limits.n_tokens,
                        b->limits.n_outputs);
     b->step = step;
-    bool begun = step->batch.generated[0]; /* one stream at least */
-    store_allow(&b->store, begun ? ALLOWANCE_NEXT_BYTES : step->batch.n_tokens * ALLOWANCE_TOKEN_BYTES);
-    if (b->adapt) {
-        int n = pace_threads(&b->pace, step->batch.n_tokens);
-        team_limit(b->team, n);
-        atomic_store_explicit(&b->n_used, n, memory_order_relaxed);
-    }
+    if (!step->follows) begin_pass(b, step);
+    step_count(b->counts, b->limits.n_layers, step);
+    int n_members = team_size(b->team);
+    if (is_small(step)) team_limit(b->team, 1);
     uint64_t start = clock_ns(), slept = team_slept_ns(b->team);
     team_run(b->team, run_member, b);
-    b->packed = store_packed_some(&b->store);
-    if (b->adapt && !b->packed) /* that would be no measure of the next step */
-        pace_learn(&b->pace, step->batch.n_tokens, clock_ns() - start, team_slept_ns(b->team) - slept);
+    team_limit(b->team, n_members);
+    b->pass_ns += clock_ns() - start;
+    b->pass_slept_ns += team_slept_ns(b->team) - slept;
+    if (!step->goes_on) end_pass(b);
     return 0;
 }
 
@@ -243,6 +316,11 @@ static bool cpu_settle(struct backend *base)
 static bool cpu_packed(const struct backend *base)
 {
     return ((const struct cpu_backend *)base)->packed;
+}
+
+static const struct backend_count *cpu_counts(const struct backend *base)
+{
+    return ((const struct cpu_backend *)base)->counts;
 }
 
 static int cpu_n_used(const struct backend *base)
@@ -264,17 +342,26 @@ static struct backend_kernel cpu_kernel(const struct backend *base, enum dtype d
 
 const struct backend_ops backend_cpu = {
     .name = "cpu",
+    .n_devices = cpu_n_devices,
+    .facts = cpu_device_facts,
     .open = cpu_open,
     .close = cpu_close,
     .reserve = cpu_reserve,
     .release = cpu_release,
+    .reserve_host = cpu_reserve,
+    .release_host = cpu_release,
     .place = cpu_place,
+    .vector = cpu_vector,
+    .place_bytes = cpu_place_bytes,
+    .vector_bytes = cpu_vector_bytes,
     .packs = cpu_packs,
     .scratch_bytes = cpu_scratch_bytes,
     .prepare = cpu_prepare_scratch,
     .run = cpu_run,
     .settle = cpu_settle,
     .packed = cpu_packed,
+    .counts = cpu_counts,
     .n_used = cpu_n_used,
     .kernel = cpu_kernel,
+    .measure = cpu_measure,
 };

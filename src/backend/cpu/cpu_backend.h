@@ -56,7 +56,10 @@ struct cpu_backend {
     struct pace pace;
     _Atomic int n_used;   /* threads of the last step; asked for by any thread */
     struct store store;   /* of weights */
-    bool packed;          /* some of them, in the last step */
+    bool packed;          /* some of them, in the last forward pass */
+    uint64_t pass_ns, pass_slept_ns; /* of the parts of a pass so far */
+    int pass_tokens;
+    struct backend_count *counts; /* [limits.n_layers + 1], owned */
     const struct backend_watch *watch; /* or NULL */
     const struct kern_ops *kern;
     bool exact;

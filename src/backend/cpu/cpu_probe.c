@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "backend.h"
 #include "base.h"
 #include "clock.h"
 #include "cpu.h"
@@ -241,4 +242,26 @@ void cpu_probe_free(struct cpu_probe **probe)
     mem_release(p->reserved, p->reserved_bytes);
     mem_free(p);
     *probe = NULL;
+}
+
+/* ---- as a backend's slot ------------------------------------------------------------------------ */
+
+int cpu_measure(int device, struct backend_rates *out, struct redline_err *err)
+{
+    static const uint64_t read_ns = 60000000, compute_ns = 10000000;
+    struct cpu_facts cpu;
+    struct cpu_probe *probe;
+    (void)device;
+    *out = (struct backend_rates){0};
+    cpu_facts(&cpu);
+    TRY(cpu_probe_new(&probe, ROUND_UP(MAX((uint64_t)128 << 20, cpu.l3_bytes * 4), (uint64_t)4096), cpu.n_threads, err));
+    for (uint64_t start = clock_ns(); clock_ns() - start < read_ns;) {
+        out->read_bytes = MAX(out->read_bytes, cpu_probe_read(probe, CPU_PROBE_PLAIN));
+        out->read_bytes = MAX(out->read_bytes, cpu_probe_read(probe, CPU_PROBE_PREFETCH));
+    }
+    for (int i = 0; i < cpu_probe_n_loops(); i++)
+        if (strcmp(cpu_probe_loop(i).type, "bf16") == 0)
+            out->bf16_ops = MAX(out->bf16_ops, cpu_probe_compute(probe, i, compute_ns));
+    cpu_probe_free(&probe);
+    return 0;
 }

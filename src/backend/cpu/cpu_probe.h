@@ -39,4 +39,8 @@ struct cpu_probe_loop cpu_probe_loop(int loop);
 /* Runs a loop on every thread for about `ns`; operations per second of all together. */
 double cpu_probe_compute(struct cpu_probe *p, int loop, uint64_t ns);
 
+/* What struct backend_ops wants of it, with as many threads as an engine has by default. */
+struct backend_rates;
+int cpu_measure(int device, struct backend_rates *out, struct redline_err *err);
+
 #endif

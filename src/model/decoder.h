@@ -7,7 +7,7 @@
 /* Number of operations of any step of this model. */
 int decoder_n_ops(const struct hparams *h);
 
-/* Writes m->step.ops for the batch that m->step.batch describes; in the order of the paper. */
+/* Writes m->step.ops and m->op_device for the batch that m->step.batch describes; in the order of the paper. */
 void decoder_write(struct model *m);
 
 #endif

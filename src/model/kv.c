@@ -38,7 +38,7 @@ static int layer_pages(const struct hparams *h, const struct kv_params *p, int l
     return ring ? ring * p->n_seqs : p->n_pages;
 }
 
-static size_t layer_bytes(const struct hparams *h, const struct kv_params *p, int layer)
+size_t kv_layer_bytes(const struct hparams *h, const struct kv_params *p, int layer)
 {
     struct sizes s = sizes_of(h, p);
     bool shared = hparams_kv_shape(h).shared;
@@ -48,7 +48,7 @@ static size_t layer_bytes(const struct hparams *h, const struct kv_params *p, in
 size_t kv_bytes(const struct hparams *h, const struct kv_params *p)
 {
     size_t bytes = 0;
-    for (int i = 0; i < h->n_layers; i++) bytes += layer_bytes(h, p, i);
+    for (int i = 0; i < h->n_layers; i++) bytes += kv_layer_bytes(h, p, i);
     return bytes;
 }
 
@@ -57,19 +57,40 @@ void kv_costs(struct kv_costs *out, const struct hparams *h, const struct kv_par
     bool ring = ring_pages(h, p) > 0;
     *out = (struct kv_costs){0};
     for (int i = 0; i < h->n_layers; i++) {
-        size_t bytes = layer_bytes(h, p, i), pages = (size_t)layer_pages(h, p, i);
+        size_t bytes = kv_layer_bytes(h, p, i), pages = (size_t)layer_pages(h, p, i);
         *(hparams_windowed(h, i) ? &out->window_token_bytes : &out->token_bytes) += bytes / pages / KV_PAGE;
         if (ring && hparams_windowed(h, i)) out->ring_bytes += bytes;
     }
 }
 
-static void lay_out_layers(struct kv *kv, const struct hparams *h, const struct kv_params *p)
+static int device_of(const struct kv_devices *d, int layer)
+{
+    return d->of_layer ? d->of_layer[layer] : 0;
+}
+
+static int reserve_all(struct kv *kv, const struct hparams *h, const struct kv_params *p, const struct kv_devices *d,
+                       struct redline_err *err)
+{
+    for (int i = 0; i < h->n_layers; i++) kv->memory[device_of(d, i)].bytes += kv_layer_bytes(h, p, i);
+    for (int i = 0; i < d->n; i++) {
+        struct kv_memory *m = &kv->memory[i];
+        if (m->bytes == 0) continue;
+        m->backend = d->backends[i];
+        TRY(m->backend->ops->reserve(m->backend, &m->p, m->bytes, "the KV cache", err));
+    }
+    return 0;
+}
+
+static void lay_out_layers(struct kv *kv, const struct hparams *h, const struct kv_params *p,
+                           const struct kv_devices *d)
 {
     struct kv_shape shape = hparams_kv_shape(h);
     struct sizes s = sizes_of(h, p);
-    char *at = kv->memory;
+    char *ends[BACKEND_MOST_DEVICES];
+    for (int i = 0; i < d->n; i++) ends[i] = kv->memory[i].p;
     for (int i = 0; i < h->n_layers; i++) {
-        size_t n_pages = (size_t)layer_pages(h, p, i), bytes = layer_bytes(h, p, i);
+        char *at = ends[device_of(d, i)];
+        size_t n_pages = (size_t)layer_pages(h, p, i), bytes = kv_layer_bytes(h, p, i);
         bool ring = kv->ring_pages > 0 && hparams_windowed(h, i);
         kv->layers[i] = (struct kv_layer){.k = at,
                                           .v = shape.shared ? at : at + n_pages * s.k_page,
@@ -84,7 +105,7 @@ static void lay_out_layers(struct kv *kv, const struct hparams *h, const struct 
                                           .d_v = shape.d_v,
                                           .ring_pages = ring ? kv->ring_pages : 0};
         *(ring ? &kv->ring_bytes : &kv->page_bytes) += bytes / (size_t)(ring ? p->n_seqs : p->n_pages);
-        at += bytes;
+        ends[device_of(d, i)] += bytes;
     }
 }
 
@@ -97,17 +118,15 @@ int kv_check_type(enum dtype type, struct redline_err *err)
                    dtype_name(type));
 }
 
-int kv_init(struct kv *out, const struct hparams *h, const struct kv_params *p, struct backend *b,
+int kv_init(struct kv *out, const struct hparams *h, const struct kv_params *p, const struct kv_devices *devices,
             struct redline_err *err)
 {
-    struct kv kv = {.backend = b,
-                    .n_layers = h->n_layers,
+    struct kv kv = {.n_layers = h->n_layers,
                     .n_seqs = p->n_seqs,
                     .max_pages = kv_pages_of(p->n_ctx),
                     .n_pages = p->n_pages,
                     .ring_pages = ring_pages(h, p),
-                    .n_window = h->n_window,
-                    .bytes = kv_bytes(h, p)};
+                    .n_window = h->n_window};
     *out = (struct kv){0};
     TRY(kv_check_type(p->type_k, err));
     TRY(kv_check_type(p->type_v, err));
@@ -118,7 +137,7 @@ int kv_init(struct kv *out, const struct hparams *h, const struct kv_params *p, 
     kv.n_written = mem_new((size_t)kv.n_seqs, sizeof *kv.n_written);
     kv.free_pages = mem_new((size_t)kv.n_pages, sizeof *kv.free_pages);
     int status = kv.layers && kv.table && kv.n_tokens && kv.n_written && kv.free_pages
-                     ? b->ops->reserve(b, &kv.memory, kv.bytes, "the KV cache", err)
+                     ? reserve_all(&kv, h, p, devices, err)
                      : err_memory(err, table_bytes, "the page table of the KV cache");
     if (status) {
         kv_fini(&kv);
@@ -126,14 +145,17 @@ int kv_init(struct kv *out, const struct hparams *h, const struct kv_params *p, 
     }
     for (int i = 0; i < kv.n_pages; i++) kv.free_pages[i] = kv.n_pages - 1 - i;
     kv.n_free = kv.n_pages;
-    lay_out_layers(&kv, h, p);
+    lay_out_layers(&kv, h, p, devices);
     *out = kv;
     return 0;
 }
 
 void kv_fini(struct kv *kv)
 {
-    if (kv->backend) kv->backend->ops->release(kv->backend, kv->memory, kv->bytes);
+    for (int i = 0; i < BACKEND_MOST_DEVICES; i++) {
+        struct kv_memory *m = &kv->memory[i];
+        if (m->backend) m->backend->ops->release(m->backend, m->p, m->bytes);
+    }
     mem_free(kv->layers);
     mem_free(kv->table);
     mem_free(kv->n_tokens);

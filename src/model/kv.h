@@ -10,7 +10,9 @@
  * has pages for the window and one batch of its own, and position p lies in page (p / KV_PAGE) % ring_pages
  * of them.  What has left the ring cannot be gone back to: kv_keeps().
  *
- * All of it is reserved in address space when it is made and becomes memory as it is written.
+ * A layer's pages lie on the device that runs its attention; page numbers are the same on all of them.
+ *
+ * All of it is reserved in address space when it is made and becomes memory as it is written, on a GPU at once.
  * The table stays at one address for good. */
 #ifndef KV_H
 #define KV_H
@@ -26,8 +28,20 @@ struct kv_params {
     int n_batch;               /* most positions of a sequence that one step appends */
 };
 
-struct kv {
+struct kv_devices { /* where the layers' keys and values lie */
+    struct backend *const *backends; /* [n]; one without layers may be NULL */
+    int n;
+    const uint8_t *of_layer;         /* [L] which of them; NULL: all on the first */
+};
+
+struct kv_memory { /* of one device */
     struct backend *backend;
+    void *p;
+    size_t bytes;              /* of address space */
+};
+
+struct kv {
+    struct kv_memory memory[BACKEND_MOST_DEVICES];
     int n_layers;
     struct kv_layer *layers;   /* [L], owned */
     int n_seqs, max_pages, n_pages;
@@ -37,13 +51,12 @@ struct kv {
     int ring_pages, n_window;  /* of windowed layers; 0: they use the table too */
     int32_t *free_pages;       /* [n_free] a stack */
     int n_free;
-    void *memory;
-    size_t bytes;              /* of address space */
     size_t page_bytes;         /* of one page of the pool over all layers that use it, keys and values */
     size_t ring_bytes;         /* of one sequence's rings over all layers that have one */
 };
 
-/* Bytes that kv_init() would reserve; what `plan` prints. */
+/* Bytes that kv_init() would reserve, for one layer and for all; what `plan` prints. */
+size_t kv_layer_bytes(const struct hparams *h, const struct kv_params *p, int layer);
 size_t kv_bytes(const struct hparams *h, const struct kv_params *p);
 
 /* What a position costs: bytes over all layers that see the whole context, over those with a window, and
@@ -57,7 +70,7 @@ void kv_costs(struct kv_costs *out, const struct hparams *h, const struct kv_par
 int kv_check_type(enum dtype type, struct redline_err *err);
 
 /* Refuses what kv_check_type() does. */
-int  kv_init(struct kv *out, const struct hparams *h, const struct kv_params *p, struct backend *b,
+int  kv_init(struct kv *out, const struct hparams *h, const struct kv_params *p, const struct kv_devices *devices,
              struct redline_err *err);
 void kv_fini(struct kv *kv); /* accepts {0} */
 

@@ -127,9 +127,17 @@ struct binder {
     struct weights *out;
     const struct hparams *h;
     const struct gguf *g;
-    struct backend *b;
+    const struct weights_placer *placer; /* or NULL */
     struct redline_err *err;
 };
+
+/* Where the row's tensor belongs; see the orders in weights.h. */
+static int block_of(const struct binder *bind, const struct binding *row, int layer)
+{
+    if (layer >= 0)
+        return weights_block(layer, row->offset < LAYER(ffn_norm) ? PART_ATTENTION : PART_FEED_FORWARD);
+    return row->offset < MODEL(out_norm) ? BLOCK_EMBEDDING : weights_head_block(bind->h->n_layers);
+}
 
 static uint64_t dim_of(const struct hparams *h, enum dim d)
 {
@@ -282,10 +290,21 @@ static int check_shape(const struct binder *bind, const struct binding *row,
     return 0;
 }
 
-static int place(const struct binder *bind, const struct weight *w, struct weight *const *parts, int n_parts,
-                 struct str name)
+static int place(const struct binder *bind, int block, const struct weight *w, struct weight *const *parts,
+                 int n_parts, struct str name)
 {
-    return bind->b ? bind->b->ops->place(bind->b, w, parts, n_parts, name, bind->err) : 0;
+    const struct weights_placer *p = bind->placer;
+    return p ? p->place(p->user, block, w, parts, n_parts, name, bind->err) : 0;
+}
+
+/* The numbers of a vector, where the operations of its block find them. */
+static int bind_vector(const struct binder *bind, int block, const struct binding *row, const struct gguf_tensor *t,
+                       const float **out)
+{
+    const struct weights_placer *p = bind->placer;
+    *out = t->data;
+    if (!p || row->need == FACTORS) return 0;
+    return p->vector(p->user, block, t->data, (size_t)(t->shape[0] * t->shape[1]), out, bind->err);
 }
 
 /* Whether the tensor is multiplied in parts, which cut_views() makes. */
@@ -294,16 +313,15 @@ static bool is_cut(enum need need)
     return need == QKV_FUSED || need == EXPANDED || need == DENSE_FUSED || need == EXPERTS_FUSED;
 }
 
-static int bind_tensor(const struct binder *bind, const struct binding *row,
+static int bind_tensor(const struct binder *bind, int block, const struct binding *row,
                        const struct gguf_tensor *t, char *base)
 {
     TRY(check_shape(bind, row, t));
     void *field = base + row->offset;
-    bind->out->used[t - bind->g->tensors] = 1;
+    bind->out->block_of[t - bind->g->tensors] = block;
     bind->out->bytes += t->bytes;
-    if (row->form == VECTOR) memcpy(field, &t->data, sizeof t->data);
-    if (row->form == BIAS) ((struct linear *)field)->bias = t->data;
-    if (row->form != MATRIX && row->form != TABLE) return 0;
+    if (row->form == VECTOR) return bind_vector(bind, block, row, t, field);
+    if (row->form == BIAS) return bind_vector(bind, block, row, t, &((struct linear *)field)->bias);
 
     size_t row_bytes = dtype_row_bytes(dtype_info(t->dtype), t->shape[0]);
     struct weight *w = field;
@@ -314,8 +332,7 @@ static int bind_tensor(const struct binder *bind, const struct binding *row,
                          .row_bytes = row_bytes,
                          .mat_bytes = row_bytes * (size_t)t->shape[1],
                          .data = t->data};
-    if (row->form == MATRIX) bind->out->product_bytes[t->dtype] += t->bytes;
-    return is_cut(row->need) ? 0 : place(bind, w, &w, row->form == MATRIX, t->name);
+    return is_cut(row->need) ? 0 : place(bind, block, w, &w, row->form == MATRIX, t->name);
 }
 
 static int bind_row(const struct binder *bind, const struct binding *row, int layer, char *base)
@@ -332,7 +349,7 @@ static int bind_row(const struct binder *bind, const struct binding *row, int la
     else
         snprintf(name, sizeof name, "blk.%d.%s", layer, row->name);
     const struct gguf_tensor *t = gguf_find_tensor(bind->g, str_of(name));
-    if (t) return bind_tensor(bind, row, t, base);
+    if (t) return bind_tensor(bind, block_of(bind, row, layer), row, t, base);
     if (wanted != YES) return 0;
     return err_set(bind->err, REDLINE_FORMAT, "there is no tensor '%s'", name);
 }
@@ -347,12 +364,12 @@ static struct linear view(const struct linear *all, int first, int n_rows)
     return part;
 }
 
-static int place_views(const struct binder *bind, int layer, const char *name, const struct linear *all,
-                       struct weight *const *parts, int n_parts)
+static int place_views(const struct binder *bind, int layer, enum weights_part part, const char *name,
+                       const struct linear *all, struct weight *const *parts, int n_parts)
 {
     char full[96];
     snprintf(full, sizeof full, "blk.%d.%s", layer, name);
-    return place(bind, &all->w, parts, n_parts, str_of(full));
+    return place(bind, weights_block(layer, part), &all->w, parts, n_parts, str_of(full));
 }
 
 static int cut_views(const struct binder *bind, int layer)
@@ -364,15 +381,15 @@ static int cut_views(const struct binder *bind, int layer)
         l->wq = view(&l->wqkv, 0, q);
         l->wk = view(&l->wqkv, q, k);
         l->wv = view(&l->wqkv, q + k, v);
-        TRY(place_views(bind, layer, "attn_qkv.weight", &l->wqkv,
+        TRY(place_views(bind, layer, PART_ATTENTION, "attn_qkv.weight", &l->wqkv,
                         (struct weight *[]){&l->wq.w, &l->wk.w, &l->wv.w}, 3));
     }
     if (l->gate_up.w.n_mats) {
         int width = l->gate_up.w.n_rows / 2;
         l->gate = view(&l->gate_up, 0, width);
         l->up = view(&l->gate_up, width, width);
-        TRY(place_views(bind, layer, hparams_has_experts(h, layer) ? "ffn_gate_up_exps.weight" : "ffn_up.weight",
-                        &l->gate_up, (struct weight *[]){&l->gate.w, &l->up.w}, 2));
+        TRY(place_views(bind, layer, PART_FEED_FORWARD,
+                        hparams_has_experts(h, layer) ? "ffn_gate_up_exps.weight" : "ffn_up.weight", &l->gate_up, (struct weight *[]){&l->gate.w, &l->up.w}, 2));
     }
     if (l->wkv_b.w.n_mats) { /* d_nope rows of keys and d_v of values, head after head */
         struct linear heads = l->wkv_b;
@@ -381,7 +398,8 @@ static int cut_views(const struct binder *bind, int layer)
         heads.w.mat_bytes = (size_t)heads.w.n_rows * heads.w.row_bytes;
         l->wk_b = view(&heads, 0, h->d_nope);
         l->wv_b = view(&heads, h->d_nope, h->d_v);
-        TRY(place_views(bind, layer, "attn_kv_b.weight", &l->wkv_b, (struct weight *[]){&l->wk_b.w, &l->wv_b.w}, 2));
+        TRY(place_views(bind, layer, PART_ATTENTION, "attn_kv_b.weight", &l->wkv_b,
+                        (struct weight *[]){&l->wk_b.w, &l->wv_b.w}, 2));
     }
     return 0;
 }
@@ -430,20 +448,32 @@ static int bind_head(const struct binder *bind)
     struct weights *w = bind->out;
     if (bind->h->encoder || w->head.w.n_mats > 0) return 0;
     w->head.w = w->embed; /* the embedding is the head too */
-    w->product_bytes[w->head.w.dtype] += w->head.w.mat_bytes;
-    return place(bind, &w->head.w, (struct weight *[]){&w->head.w}, 1, STR("token_embd.weight"));
+    return place(bind, weights_head_block(bind->h->n_layers), &w->head.w, (struct weight *[]){&w->head.w}, 1,
+                 STR("token_embd.weight"));
+}
+
+bool weights_parallel(const struct weights *w, const struct hparams *h, int layer)
+{
+    switch (h->arch->parallel) {
+    case PARALLEL_NEVER: return false;
+    case PARALLEL_ALWAYS: return true;
+    case PARALLEL_KEY: return h->parallel;
+    case PARALLEL_UNNORMED: return !w->layers[layer].ffn_norm.weight;
+    }
+    return false;
 }
 
 int weights_bind(struct weights *out, const struct hparams *h, const struct gguf *g,
-                 struct backend *b, struct redline_err *err)
+                 const struct weights_placer *placer, struct redline_err *err)
 {
     *out = (struct weights){0};
-    struct binder bind = {out, h, g, b, err};
+    struct binder bind = {out, h, g, placer, err};
     int status = 0;
     out->layers = mem_new((size_t)h->n_layers, sizeof *out->layers);
-    out->used = mem_new((size_t)g->n_tensors, 1);
-    if (!out->layers || !out->used)
+    out->block_of = mem_new((size_t)g->n_tensors, sizeof *out->block_of);
+    if (!out->layers || !out->block_of)
         status = err_memory(err, (size_t)h->n_layers * sizeof *out->layers, "the table of layers");
+    for (uint64_t i = 0; out->block_of && i < g->n_tensors; i++) out->block_of[i] = -1;
     for (size_t i = 0; !status && i < COUNT_OF(model_table); i++)
         status = bind_row(&bind, &model_table[i], -1, (char *)out);
     for (int l = 0; !status && l < h->n_layers; l++) {
@@ -465,6 +495,6 @@ int weights_bind(struct weights *out, const struct hparams *h, const struct gguf
 void weights_free(struct weights *w)
 {
     mem_free(w->layers);
-    mem_free(w->used);
+    mem_free(w->block_of);
     *w = (struct weights){0};
 }

@@ -191,9 +191,20 @@ struct redline_engine_params {
     const char *type_k; /* "f32", "f16", "bf16", "q8_0" or "q4_0"; NULL: f16 */
     const char *type_v; /* likewise; that of keys where values are a part of them (DeepSeek) */
     bool exact;         /* float32 activations in every product */
-    const char *n_gpu_layers; /* layers that run on GPUs, the last of the model first: "auto" or NULL, as many as fit
-                           there, and none where there is no GPU; "all"; or a number, "0" for none.  What is asked for
-                           and cannot be had is REDLINE_DEVICE, with the reason */
+    /* Where the model runs.  It is placed in blocks: of each layer its attention with the keys and values, and its
+     * feed-forward part (one block, where the family computes both from the same numbers); the output matrix with the
+     * last norm.  What is asked for is had, or refused before anything is read: REDLINE_DEVICE where there is no such
+     * GPU, REDLINE_MEMORY where it has no room, with what would fit. */
+    const char *n_gpu_layers; /* layers that run on GPUs, the last of the model first, and the output matrix with them:
+                           "all"; a number, "0" for none; "auto" or NULL, as many blocks as fit in the memory that is
+                           free there, and none where there is no GPU.  Where layers have experts, "auto" takes
+                           everything else before the first of them */
+    uint64_t device_memory; /* most bytes that are taken of each GPU; 0: what is free there */
+    int n_cpu_moe;         /* the feed-forward parts with experts of the first so many layers stay on the CPU */
+    const char *placement; /* "PATTERN=DEVICE[,PATTERN=DEVICE...]" or NULL: blocks for which the rules above do not
+                           hold.  PATTERN: an extended regular expression (POSIX), looked for in the name of a block's
+                           largest tensor; the first that is found counts.  DEVICE: "cpu", "gpu" (any), "gpu0", "gpu1".
+                           REDLINE_ARG: a pattern that finds none */
     struct redline_imatrix *imatrix; /* collects what the weights are multiplied with, while the engine is open;
                                         may be NULL */
     redline_listener *listener; /* may be NULL */

@@ -52,25 +52,47 @@ int redline_tensor_at(struct redline_model *model, uint64_t i, struct redline_te
 
 /* ---- where everything will live -------------------------------------------------------------- */
 
+enum { REDLINE_MOST_DEVICES = 17 }; /* the CPU and GPUs */
+
+/* Memory, in bytes, of one device: what the plan takes of it.  Of the CPU: free is what this process may have, and
+ * weights are read as they are mapped or packed from there. */
+struct redline_plan_device {
+    char name[96];            /* "NVIDIA H200" */
+    char label[16];           /* "cpu", "gpu0": how params.placement names it */
+    char kind[8];             /* the backend: "cpu", "cuda" */
+    char arch[16];            /* of a GPU its compute capability, "9.0"; of the CPU "" */
+    uint64_t total_bytes, free_bytes; /* as found when the plan was made */
+    uint64_t cap_bytes;       /* params.device_memory; 0: none */
+    uint64_t margin_bytes;    /* left free for what no plan knows: the driver's own, rounding */
+    uint64_t weight_bytes, kv_bytes, buffer_bytes, scratch_bytes;
+    uint64_t sum_bytes;       /* of those four */
+    uint64_t left_bytes;      /* of what is free, or of the cap, less the margin: beside the sum; 0: none */
+    int n_blocks;             /* that run here; a GPU with none is not opened */
+};
+
 struct redline_plan {
-    const char *device;        /* "cpu" */
+    const char *device;        /* "cpu"; "cuda" where a block runs on a GPU */
     int n_threads, n_ctx, n_seqs, n_ubatch, n_layers;
-    int n_gpu_layers;          /* of n_layers, those on GPUs */
+    int n_gpu_layers;          /* of n_layers, those that run on GPUs as a whole */
+    int n_split_layers;        /* those that run on the CPU in one part */
+    int n_devices, n_blocks;   /* of .devices; rows of redline_plan_blocks() */
+    struct redline_plan_device devices[REDLINE_MOST_DEVICES]; /* the CPU, then GPUs in the backend's order; without
+                                  those where none was asked for */
     const char *type_k, *type_v;
     uint64_t weight_bytes;     /* used tensors */
-    uint64_t packed_bytes;     /* of those, what products read in a layout of their own, made at first use; the rest
-                                  is read as it is mapped */
+    uint64_t packed_bytes;     /* of those, what products on the CPU read in a layout of their own, made at first use;
+                                  the rest is read as it is mapped */
     bool huge_pages;           /* for what is packed */
     uint64_t unused_bytes;     /* tensors that nothing reads */
-    uint64_t kv_bytes;         /* address space; memory as it is touched */
+    uint64_t kv_bytes;         /* over all devices; of the CPU address space, memory as it is touched */
     uint64_t kv_token_bytes;   /* of one position over all layers that see the whole context */
     uint64_t kv_window_token_bytes; /* ... over those that see the last n_window positions alone */
     uint64_t kv_ring_bytes;    /* of kv_bytes, what does not grow with the context */
     int n_window;              /* 0: no layer has a window */
-    uint64_t buffer_bytes;     /* activations and logits */
-    uint64_t scratch_bytes;    /* of the backend */
-    uint64_t total_bytes;      /* the four that take memory */
-    uint64_t available_bytes;  /* free for this process now */
+    uint64_t buffer_bytes;     /* activations and logits, over all devices like the next two */
+    uint64_t scratch_bytes;    /* of the backends */
+    uint64_t total_bytes;      /* the sums of .devices */
+    uint64_t available_bytes;  /* of the machine's memory free for this process now */
     uint64_t limit_bytes;      /* the container's limit, 0: none */
     uint64_t token_bytes;      /* weights read for one token */
     uint64_t token_ops;        /* in the products of the layers, for one token; a multiply-add is two */
@@ -81,7 +103,13 @@ struct redline_plan {
     uint64_t kv_window_token_ops; /* ... in those that see the last n_window alone */
     int n_ctx_train;           /* what the model was trained for */
     int n_ctx_fits;            /* the longest context that would fit; 0: not even the weights do */
-    bool fits;
+    int n_gpu_layers_fits;     /* the most layers that would fit on the GPUs, all else being equal; -1: none were asked
+                                  for by number, so all that fit are there */
+    bool fits;                 /* on each device */
+    int short_device;          /* where not: the first device without room for a block that has to run there, */
+    char short_tensor[96];     /* that block's largest tensor, or "" where it is not for a block, */
+    uint64_t short_bytes;      /* the memory that it needs, with what its device needs beside it, */
+    uint64_t short_room_bytes; /* and what there is for it */
 };
 
 /* From the file's header and the machine's facts alone; nothing is loaded.  A plan that does not fit is
@@ -95,9 +123,48 @@ struct redline_plan_layer {
 int redline_plan_layer(const struct redline_model *model, const struct redline_plan *plan, int layer,
                        struct redline_plan_layer *out, struct redline_err *err);
 
+enum redline_part { /* of a model: what runs on one device */
+    REDLINE_PART_EMBEDDING,
+    REDLINE_PART_ATTENTION,
+    REDLINE_PART_FEED_FORWARD,
+    REDLINE_PART_LAYER, /* both, where they read the same numbers */
+    REDLINE_PART_HEAD,
+};
+
+enum redline_why { /* a block is where it is */
+    REDLINE_WHY_NO_GPU,    /* there is none to be had */
+    REDLINE_WHY_ASKED,     /* n_gpu_layers asks for it there */
+    REDLINE_WHY_NOT_ASKED, /* n_gpu_layers does not ask for it on a GPU */
+    REDLINE_WHY_FITS,      /* "auto", and the GPU has room */
+    REDLINE_WHY_NO_ROOM,   /* "auto", and it has none left */
+    REDLINE_WHY_PLACEMENT, /* placement says so */
+    REDLINE_WHY_CPU_MOE,   /* n_cpu_moe says so */
+    REDLINE_WHY_ROWS,      /* the embedding: single rows are looked up, which the CPU does where the file is mapped */
+    REDLINE_WHY_WATCHED,   /* an importance matrix is collected, which the CPU alone can do */
+};
+
+struct redline_plan_block {
+    enum redline_part part;
+    int layer;             /* -1: of no layer */
+    bool experts;          /* of which a token needs few */
+    int device;            /* of plan.devices */
+    uint64_t weight_bytes; /* as they lie on that device */
+    uint64_t kv_bytes;
+    enum redline_why why;
+    const char *reason;    /* the same in a few words */
+    char largest[96];      /* name of its largest tensor; "": it has none */
+};
+
+/* Writes plan->n_blocks rows, in the order in which they run.  The plan must have been made with these params. */
+int redline_plan_blocks(const struct redline_model *model, const struct redline_engine_params *params,
+                        const struct redline_plan *plan, struct redline_plan_block *out, struct redline_err *err);
+
 /* The CUDA that this library was built with, as CUDA counts: 12040 for 12.4; 0: built without, it has no GPU
  * backend. */
 int redline_cuda_version(void);
+
+/* How many GPUs this library can run models on; 0: it was built without, or none answers. */
+int redline_gpu_count(void);
 
 /* ---- what is running ------------------------------------------------------------------------- */
 
@@ -115,12 +182,36 @@ struct redline_engine_facts {
 };
 void redline_engine_facts(const struct redline_engine *engine, struct redline_engine_facts *out);
 
+/* Where each block runs: plan.n_blocks rows, as carried out.  They live as long as the engine. */
+const struct redline_plan_block *redline_engine_blocks(const struct redline_engine *engine);
+
+/* Of plan.devices[i] what was free before the engine opened it, and when it was loaded.  Of the CPU too, where memory
+ * is taken later, as it is touched.  Other programs may take some meanwhile. */
+struct redline_device_use {
+    uint64_t free_before_bytes, free_after_bytes;
+    uint64_t used_bytes;    /* the difference; 0 where there is more than before */
+    uint64_t planned_bytes; /* sum_bytes of the plan */
+};
+void redline_engine_device(const struct redline_engine *engine, int device, struct redline_device_use *out);
+
+/* What a device has done for one layer since the engine was opened: counted by its backend where it was done. */
+struct redline_count {
+    uint64_t n_ops;        /* operations */
+    uint64_t weight_bytes; /* of the weights that they read; of experts, the most that can have been chosen */
+    uint64_t copied_bytes; /* between the device and the host */
+};
+
+/* Writes plan.n_layers + 1 rows: of each layer, then of what stands outside them.  Zeros of a device that was not
+ * opened.  Waits for the step that runs; not from a listener. */
+void redline_engine_counts(struct redline_engine *engine, int device, struct redline_count *out);
+
 /* Waits until the weights lie as they will stay.  An engine brings them into the layout of its kernels while it
  * answers and while it rests; who measures wants that done.  Requests that run meanwhile delay it.  Not from a
  * listener: the engine's thread would wait for itself. */
 void redline_engine_settle(struct redline_engine *engine);
 
-struct redline_kernel_facts { /* of one type of weights */
+struct redline_kernel_facts { /* of one type of weights on one device */
+    int device;            /* of plan.devices */
     const char *type;      /* "Q4_K" */
     const char *kernel;    /* table that serves it: "avx512" */
     const char *arithmetic; /* of its products with generated tokens: "int8", or "f32" */
@@ -132,8 +223,9 @@ struct redline_kernel_facts { /* of one type of weights */
 bool redline_kernel_at(const struct redline_engine *engine, size_t i, struct redline_kernel_facts *out);
 
 /* Reads memory far larger than the caches with as many threads as the engine has, between two steps: the best
- * of many repetitions, in bytes per second, by the method of redline_limits_measure().  Takes some 0.2 s, and
- * memory: read the peak before. */
+ * of many repetitions, in bytes per second, by the method of redline_limits_measure().  Where blocks lie on several
+ * devices, each reads memory of its own, and this is what they reach one after the other, each for its share of the
+ * weights.  Takes some 0.2 s for each, and memory: read the peak before. */
 int redline_measure_bandwidth(struct redline_engine *engine, double *bytes_per_second,
                               struct redline_err *err);
 
@@ -245,6 +337,17 @@ int redline_limits_measure(struct redline_limits *out, const struct redline_limi
 double redline_limits_bandwidth(const struct redline_limits *limits, int n_threads);
 double redline_limits_peak(const struct redline_limits *limits, const char *isa, const char *type,
                            int n_threads);
+
+/* Of one GPU, per second: what struct redline_limits is of the processor.  Best of some repetitions. */
+struct redline_gpu_limits {
+    char name[96], arch[16]; /* "NVIDIA H200", "9.0" */
+    double read_bytes;  /* of its memory, by kernels */
+    double copy_bytes;  /* within its memory, read and written: twice what is copied */
+    double bf16_ops;    /* products of BF16 summed in float32, operands in registers; a multiply-add is two */
+};
+
+/* gpu: from 0, of redline_gpu_count().  Takes some 0.2 s, and up to an eighth of what is free of its memory. */
+int redline_gpu_limits_measure(int gpu, struct redline_gpu_limits *out, struct redline_err *err);
 
 /* A record as JSON text; *text is the caller's to redline_free().  Reading checks everything: REDLINE_FORMAT
  * says what is wrong with a record.  Whose record it is, redline_machine_same() tells. */

@@ -29,7 +29,10 @@ struct call { /* something to be done between steps, by the engine's thread */
 struct redline_engine {
     const struct redline_model *source; /* borrowed */
     struct redline_plan plan;           /* as carried out */
-    struct backend *backend;
+    struct backend *devices[REDLINE_MOST_DEVICES]; /* the CPU, then GPUs; NULL: nothing runs on it */
+    struct redline_plan_block *blocks;  /* [plan.n_blocks], owned */
+    uint8_t *device_of;                 /* [weights_n_blocks()], owned */
+    uint64_t free_after[REDLINE_MOST_DEVICES]; /* of the devices' memory, once loaded */
     struct model *model;
     uint64_t load_ns;
     _Atomic int most_pages, most_seqs;  /* KV pages and sequences in use at their most */

@@ -127,6 +127,6 @@ int redline_tensor_at(struct redline_model *m, uint64_t i, struct redline_tensor
                                          .shape = {t->shape[0], t->shape[1], t->shape[2], t->shape[3]},
                                          .bytes = t->bytes,
                                          .file = t->file,
-                                         .used = m->weights.used && m->weights.used[i]};
+                                         .used = m->weights.block_of && m->weights.block_of[i] >= 0};
     return 0;
 }

@@ -243,7 +243,7 @@ static void learn_speed(struct redline_engine *e, uint64_t step_ns)
         n += e->sched.n_feed[i];
         if (e->jobs[i]->phase == SCHED_PREFILL) n_prompt += e->sched.n_feed[i];
     }
-    if (n_prompt < 8 || e->backend->ops->packed(e->backend)) return;
+    if (n_prompt < 8 || model_packed(e->model)) return;
     double ns = (double)step_ns / n;
     e->prefill_token_ns = e->prefill_token_ns > 0 ? 0.75 * e->prefill_token_ns + 0.25 * ns : ns;
 }
@@ -251,11 +251,11 @@ static void learn_speed(struct redline_engine *e, uint64_t step_ns)
 /* What every running job makes of its rows. */
 static void share_outcomes(struct redline_engine *e)
 {
-    struct outcome_rows rows = {.logits = e->model->buffers.logits,
-                                .states = e->model->buffers.states,
+    struct outcome_rows rows = {.logits = e->model->logits,
+                                .states = e->model->states,
                                 .n_vocab = e->model->h.n_vocab,
                                 .width = e->model->h.embed_width,
-                                .packed = e->backend->ops->packed(e->backend),
+                                .packed = model_packed(e->model),
                                 .candidates = e->candidates};
     int i = 0, n_running = e->n_running;
     for (int planned = 0; planned < n_running; planned++) {
@@ -307,7 +307,7 @@ static void rest(struct redline_engine *e)
         return;
     }
     pthread_mutex_unlock(&e->lock);
-    bool settled = e->backend->ops->settle(e->backend);
+    bool settled = model_settle(e->model);
     pthread_mutex_lock(&e->lock);
     e->settled = settled;
     if (settled) pthread_cond_broadcast(&e->called);

@@ -1,11 +1,10 @@
 /* plan.c - deciding, from the file's header and the machine's facts alone, where everything will live
  * and how many bytes it takes.  What is printed here is carried out exactly by engine.c. */
-#include <math.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base.h"
-#include "engine.h"
+#include "draft.h"
 #include "team.h"
 
 enum {
@@ -17,9 +16,6 @@ enum {
     MOST_SEQS = 4096,
     MOST_QUEUE = 1 << 20,
 };
-
-/* Left free beside the plan: code, stacks, page tables, the tokenizer. */
-static const uint64_t MARGIN_BYTES = 64u << 20;
 
 static int kv_type(enum dtype *out, const char *name, const char *what, struct redline_err *err)
 {
@@ -65,6 +61,7 @@ int plan_params(struct plan_params *out, const struct redline_model *model,
     TRY(check_range("the number of sequences", n_seqs, 1, MOST_SEQS, err));
     TRY(check_range("the cache", p->n_cache, 0, MOST_CTX, err));
     TRY(check_range("the queue", out->n_queue, 1, MOST_QUEUE, err));
+    TRY(check_range("the number of layers whose experts stay on the CPU", p->n_cpu_moe, 0, MOST_CTX, err));
     out->model.n_ubatch = (int)MIN((int64_t)out->model.n_ubatch, (int64_t)p->n_ctx * n_seqs);
     out->model.n_outputs = MIN(out->model.n_outputs, out->model.n_ubatch);
     if (out->model.n_ubatch < n_seqs || out->model.n_outputs < n_seqs)
@@ -74,110 +71,92 @@ int plan_params(struct plan_params *out, const struct redline_model *model,
     return kv_type(&out->model.type_v, p->type_v, "the type of values", err);
 }
 
-/* ---- which layers go to a GPU ------------------------------------------------------------------ */
-
 int redline_cuda_version(void)
 {
-    return 0;
-}
-
-/* What is asked for, as a number of layers; -1: as many as fit. */
-static int wanted_layers(int *out, const char *wanted, int n_layers, struct redline_err *err)
-{
-    char *end;
-    *out = -1;
-    if (!wanted || strcmp(wanted, "auto") == 0) return 0;
-    *out = n_layers;
-    if (strcmp(wanted, "all") == 0) return 0;
-    long n = strtol(wanted, &end, 10);
-    if (end == wanted || *end || n < 0)
-        return err_set(err, REDLINE_ARG, "the layers on a GPU cannot be '%s', known are auto, all and numbers", wanted);
-    *out = (int)MIN(n, (long)n_layers);
-    return 0;
-}
-
-/* The one place that decides it.  Nothing falls back: what is asked for is had, or refused. */
-static int place_layers(int *out, const struct redline_engine_params *p, int n_layers, struct redline_err *err)
-{
-    int wanted;
-    *out = 0;
-    TRY(wanted_layers(&wanted, p->n_gpu_layers, n_layers, err));
-    if (wanted <= 0) return 0;
-    return err_set(err, REDLINE_DEVICE, "%d of %d layers are wanted on a GPU, and this program was built without CUDA; "
-                   "with n_gpu_layers auto or 0 all of them run on the CPU", wanted, n_layers);
+    return REDLINE_CUDA_VERSION;
 }
 
 /* ---- the plan ---------------------------------------------------------------------------------- */
 
-static uint64_t total_bytes(const struct redline_model *model, const struct plan_params *p, struct model_sizes *sizes)
-{
-    model_sizes(sizes, &model->h, &p->model, &backend_cpu, &p->backend);
-    return model->weights.bytes + sizes->kv_bytes + sizes->buffer_bytes + sizes->scratch_bytes;
-}
-
-/* What products read of the weights in another layout than the file's. */
-static uint64_t packed_bytes(const struct weights *w, const struct backend_params *p)
-{
-    uint64_t bytes = 0;
-    for (int i = 0; i < DTYPE_COUNT; i++)
-        if (w->product_bytes[i] > 0 && backend_cpu.packs(p, (enum dtype)i)) bytes += w->product_bytes[i];
-    return bytes;
-}
-
 /* The longest context, in whole pages, with which all of it fits; 0: none does. */
-static int longest_ctx(const struct redline_model *model, struct plan_params p, uint64_t available)
+static int longest_ctx(struct draft *d)
 {
-    int fits = 0, too_long = MOST_CTX / KV_PAGE + 1;
-    struct model_sizes sizes;
+    int fits = 0, too_long = MOST_CTX / KV_PAGE + 1, n_ctx = d->p.model.n_ctx;
     while (too_long - fits > 1) {
         int middle = fits + (too_long - fits) / 2;
-        p.model.n_ctx = middle * KV_PAGE;
-        if (total_bytes(model, &p, &sizes) + MARGIN_BYTES <= available)
-            fits = middle;
-        else
-            too_long = middle;
+        d->p.model.n_ctx = middle * KV_PAGE;
+        *(draft_try(d) ? &fits : &too_long) = middle;
     }
+    d->p.model.n_ctx = n_ctx;
     return fits * KV_PAGE;
 }
 
-int redline_plan(const struct redline_model *model, const struct redline_engine_params *params,
-                 struct redline_plan *out, struct redline_err *err)
+static void count_layers(struct redline_plan *out, const struct draft *d)
 {
-    struct plan_params p;
-    struct model_sizes sizes;
-    struct cpu_memory memory;
-    int n_gpu_layers;
-    TRY(modelfile_runnable(model, err));
-    TRY(plan_params(&p, model, params, err));
-    TRY(place_layers(&n_gpu_layers, params, model->h.n_layers, err));
+    const int32_t *row_of = d->layout.row_of;
+    for (int i = 0; i < d->model->h.n_layers; i++) {
+        bool attention = d->device[row_of[weights_block(i, PART_ATTENTION)]] > 0;
+        bool feed_forward = d->device[row_of[weights_block(i, PART_FEED_FORWARD)]] > 0;
+        out->n_gpu_layers += attention && feed_forward;
+        out->n_split_layers += attention != feed_forward;
+    }
+}
+
+static void sum_devices(struct redline_plan *out, const struct draft *d)
+{
+    out->n_devices = d->n_devices;
+    memcpy(out->devices, d->devices, sizeof out->devices);
+    for (int i = 0; i < d->n_devices; i++) {
+        const struct redline_plan_device *row = &d->devices[i];
+        if (i > 0 && row->n_blocks > 0) out->device = backend_gpu->name;
+        out->kv_bytes += row->kv_bytes;
+        out->buffer_bytes += row->buffer_bytes;
+        out->scratch_bytes += row->scratch_bytes;
+        out->total_bytes += row->sum_bytes;
+    }
+    for (int i = 0; i < d->layout.n; i++)
+        if (d->device[i] == 0) out->packed_bytes += d->layout.rows[i].packed_bytes;
+}
+
+static void describe_short(struct redline_plan *out, const struct draft *d)
+{
+    const struct spread_short *s = &d->missing;
+    const struct redline_plan_device *cpu = &d->devices[0];
+    out->short_device = 0;
+    out->short_bytes = cpu->sum_bytes;
+    out->short_room_bytes = cpu->free_bytes - MIN(cpu->free_bytes, cpu->margin_bytes);
+    if (s->block < 0) return;
+    out->short_device = s->device;
+    out->short_bytes = s->bytes;
+    out->short_room_bytes = s->room_bytes;
+    snprintf(out->short_tensor, sizeof out->short_tensor, "%.*s", STR_ARG(d->layout.rows[s->block].largest));
+}
+
+/* What does not depend on where blocks run. */
+static void describe_model(struct redline_plan *out, const struct draft *d)
+{
+    const struct redline_model *model = d->model;
+    const struct plan_params *p = &d->p;
     struct kv_shape shape = hparams_kv_shape(&model->h);
     uint64_t layer_ops = 2 * (uint64_t)model->h.n_heads * (uint64_t)(shape.d_k + shape.d_v);
     int n_windowed = 0;
     for (int i = 0; i < model->h.n_layers; i++) n_windowed += hparams_windowed(&model->h, i);
-    uint64_t total = total_bytes(model, &p, &sizes);
-    cpu_memory(&memory);
     *out = (struct redline_plan){
         .device = backend_cpu.name,
-        .n_threads = p.backend.n_threads,
-        .n_ctx = p.model.n_ctx,
-        .n_seqs = p.model.n_seqs,
-        .n_ubatch = p.model.n_ubatch,
+        .n_threads = p->backend.n_threads,
+        .n_ctx = p->model.n_ctx,
+        .n_seqs = p->model.n_seqs,
+        .n_ubatch = p->model.n_ubatch,
         .n_layers = model->h.n_layers,
-        .n_gpu_layers = n_gpu_layers,
-        .type_k = dtype_name(p.model.type_k),
-        .type_v = dtype_name(shape.shared ? p.model.type_k : p.model.type_v),
+        .n_blocks = d->layout.n,
+        .type_k = dtype_name(p->model.type_k),
+        .type_v = dtype_name(shape.shared ? p->model.type_k : p->model.type_v),
         .weight_bytes = model->weights.bytes,
-        .packed_bytes = packed_bytes(&model->weights, &p.backend),
         .unused_bytes = model->gguf->tensor_bytes - model->weights.bytes,
-        .kv_bytes = sizes.kv_bytes,
-        .kv_token_bytes = sizes.kv.token_bytes,
-        .kv_window_token_bytes = sizes.kv.window_token_bytes,
-        .kv_ring_bytes = sizes.kv.ring_bytes,
+        .kv_token_bytes = d->sizes.kv.token_bytes,
+        .kv_window_token_bytes = d->sizes.kv.window_token_bytes,
+        .kv_ring_bytes = d->sizes.kv.ring_bytes,
         .n_window = model->h.n_window,
-        .buffer_bytes = sizes.buffer_bytes,
-        .scratch_bytes = sizes.scratch_bytes,
-        .available_bytes = memory.available_bytes,
-        .limit_bytes = memory.limit_bytes,
         .token_bytes = model->weights.token_bytes,
         .token_ops = model->weights.token_ops,
         .kept_ops = model->weights.kept_ops,
@@ -187,9 +166,69 @@ int redline_plan(const struct redline_model *model, const struct redline_engine_
         .n_ctx_train = model->h.n_ctx_train,
         .huge_pages = cpu_has_huge_pages(),
     };
-    out->total_bytes = total;
-    out->fits = out->total_bytes + MARGIN_BYTES <= out->available_bytes;
-    out->n_ctx_fits = longest_ctx(model, p, out->available_bytes);
+}
+
+int redline_plan(const struct redline_model *model, const struct redline_engine_params *params,
+                 struct redline_plan *out, struct redline_err *err)
+{
+    struct draft d;
+    struct cpu_memory memory;
+    struct spread_gpu gpus[SPREAD_MOST_GPUS];
+    TRY(modelfile_runnable(model, err));
+    TRY(draft_make(&d, model, params, NULL, err));
+    bool fits = draft_try(&d);
+    describe_model(out, &d);
+    sum_devices(out, &d);
+    count_layers(out, &d);
+    cpu_memory(&memory);
+    out->available_bytes = d.devices[0].free_bytes;
+    out->limit_bytes = memory.limit_bytes;
+    out->fits = fits;
+    if (!fits) describe_short(out, &d);
+    struct spread_task task = draft_task(&d, gpus);
+    out->n_gpu_layers_fits = d.wanted == SPREAD_AUTO || task.n_gpus == 0 ? -1 : spread_most_layers(d.device, &task);
+    out->n_ctx_fits = longest_ctx(&d);
+    draft_free(&d);
+    return 0;
+}
+
+/* ---- its rows ---------------------------------------------------------------------------------- */
+
+static const char *const reasons[] = {
+    [REDLINE_WHY_NO_GPU] = "there is no GPU",
+    [REDLINE_WHY_ASKED] = "asked for",
+    [REDLINE_WHY_NOT_ASKED] = "not asked for on a GPU",
+    [REDLINE_WHY_FITS] = "fits",
+    [REDLINE_WHY_NO_ROOM] = "no room on a GPU",
+    [REDLINE_WHY_PLACEMENT] = "placement says so",
+    [REDLINE_WHY_CPU_MOE] = "n_cpu_moe says so",
+    [REDLINE_WHY_ROWS] = "rows are looked up",
+    [REDLINE_WHY_WATCHED] = "what goes in is watched",
+};
+
+int redline_plan_blocks(const struct redline_model *model, const struct redline_engine_params *params,
+                        const struct redline_plan *plan, struct redline_plan_block *out, struct redline_err *err)
+{
+    struct draft d;
+    TRY(modelfile_runnable(model, err));
+    TRY(draft_make(&d, model, params, plan, err));
+    draft_try(&d);
+    for (int i = 0; i < d.layout.n; i++) {
+        const struct block *b = &d.layout.rows[i];
+        bool attends = b->part == REDLINE_PART_ATTENTION || b->part == REDLINE_PART_LAYER;
+        out[i] = (struct redline_plan_block){
+            .part = b->part,
+            .layer = b->layer,
+            .experts = b->experts,
+            .device = d.device[i],
+            .weight_bytes = d.device[i] == 0 ? b->file_bytes : b->gpu_bytes,
+            .kv_bytes = attends ? model_layer_kv_bytes(&model->h, &d.p.model, b->layer) : 0,
+            .why = d.why_free[i],
+            .reason = reasons[d.why_free[i]],
+        };
+        snprintf(out[i].largest, sizeof out[i].largest, "%.*s", STR_ARG(b->largest));
+    }
+    draft_free(&d);
     return 0;
 }
 
@@ -213,19 +252,38 @@ static double gib(uint64_t bytes)
     return (double)bytes / (double)(1u << 30);
 }
 
+/* A block that has to run on a GPU and has no room there. */
+static int refuse_block(const struct redline_plan *p, struct redline_err *err)
+{
+    const struct redline_plan_device *d = &p->devices[p->short_device];
+    char layers[64] = "", ctx[64] = "";
+    if (p->n_gpu_layers_fits >= 0) snprintf(layers, sizeof layers, "n_gpu_layers %d would fit", p->n_gpu_layers_fits);
+    if (p->n_ctx_fits > 0)
+        snprintf(ctx, sizeof ctx, "%sa context of %d would fit", layers[0] ? ", or " : "", p->n_ctx_fits);
+    return err_set(err, REDLINE_MEMORY,
+                   "the block of '%s' needs %.2f GiB on %s, where %.2f of %.2f GiB %s are left for it, less %.2f that stay "
+                   "free: %s%s%s",
+                   p->short_tensor, gib(p->short_bytes), d->label, gib(p->short_room_bytes),
+                   gib(d->cap_bytes ? MIN(d->cap_bytes, d->free_bytes) : d->free_bytes),
+                   d->cap_bytes && d->cap_bytes < d->free_bytes ? "(device_memory)" : "(free)", gib(d->margin_bytes), layers,
+                   ctx, layers[0] || ctx[0] ? "" : "less has to be placed there");
+}
+
 int plan_refuse(const struct redline_plan *p, struct redline_err *err)
 {
+    const struct redline_plan_device *cpu = &p->devices[0];
     if (p->fits) return 0;
-    double need = gib(p->total_bytes + MARGIN_BYTES), have = gib(p->available_bytes);
+    if (p->short_device > 0) return refuse_block(p, err);
+    double need = gib(cpu->sum_bytes + cpu->margin_bytes), have = gib(cpu->free_bytes);
+    double buffers = gib(cpu->buffer_bytes + cpu->scratch_bytes);
+    const char *where = p->devices[0].n_blocks < p->n_blocks ? " beside the GPUs" : "";
     if (p->n_ctx_fits > 0)
         return err_set(err, REDLINE_MEMORY,
-                       "a context of %d needs %.2f GiB (weights %.2f, KV %.2f, buffers %.2f), %.2f GiB are "
+                       "a context of %d needs %.2f GiB%s (weights %.2f, KV %.2f, buffers %.2f), %.2f GiB are "
                        "free; a context of %d would fit",
-                       p->n_ctx, need, gib(p->weight_bytes), gib(p->kv_bytes),
-                       gib(p->buffer_bytes + p->scratch_bytes), have, p->n_ctx_fits);
+                       p->n_ctx, need, where, gib(cpu->weight_bytes), gib(cpu->kv_bytes), buffers, have, p->n_ctx_fits);
     return err_set(err, REDLINE_MEMORY,
-                   "the model needs %.2f GiB (weights %.2f, KV %.2f, buffers %.2f), %.2f GiB are free: "
+                   "the model needs %.2f GiB%s (weights %.2f, KV %.2f, buffers %.2f), %.2f GiB are free: "
                    "%.2f GiB are missing; a smaller quantisation is needed",
-                   need, gib(p->weight_bytes), gib(p->kv_bytes),
-                   gib(p->buffer_bytes + p->scratch_bytes), have, need - have);
+                   need, where, gib(cpu->weight_bytes), gib(cpu->kv_bytes), buffers, have, need - have);
 }

@@ -1,0 +1,142 @@
+/* device.cu - finding and opening GPUs, their memory, and the sentences of their failures. */
+#include "device.h"
+
+#include <stdio.h>
+
+enum { OLDEST_ARCH = 80 };
+
+int device_count(void)
+{
+    int n = 0, best = 0;
+    if (cudaGetDeviceCount(&n) != cudaSuccess) n = 0;
+    for (int i = 0; i < n; i++) {
+        int major = 0;
+        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, i);
+        best = MAX(best, major);
+    }
+    cudaGetLastError(); /* having none is no failure */
+    return 10 * best >= OLDEST_ARCH ? n : 0;
+}
+
+static int failure(struct redline_err *err, int index, const char *what, cudaError_t status)
+{
+    cudaGetLastError();
+    return err_set(err, status == cudaErrorMemoryAllocation ? REDLINE_MEMORY : REDLINE_DEVICE,
+                   "CUDA device %d: %s failed: %s", index, what, cudaGetErrorString(status));
+}
+
+int device_facts(int index, struct backend_facts *out, struct redline_err *err)
+{
+    cudaDeviceProp p;
+    size_t free_bytes = 0, total_bytes = 0;
+    cudaError_t status = cudaGetDeviceProperties(&p, index);
+    if (status == cudaSuccess) status = cudaSetDevice(index);
+    if (status == cudaSuccess) status = cudaMemGetInfo(&free_bytes, &total_bytes);
+    if (status != cudaSuccess) return failure(err, index, "asking for its memory", status);
+    snprintf(out->name, sizeof out->name, "%.95s", p.name);
+    snprintf(out->arch, sizeof out->arch, "%d.%d", p.major, p.minor);
+    out->total_bytes = total_bytes;
+    out->free_bytes = free_bytes;
+    return 0;
+}
+
+int device_open(struct device *d, int index, struct redline_err *err)
+{
+    cudaDeviceProp p;
+    cudaError_t status = cudaGetDeviceProperties(&p, index);
+    if (status != cudaSuccess) return failure(err, index, "opening it", status);
+    d->index = index;
+    d->arch = 10 * p.major + p.minor;
+    d->n_multiprocessors = p.multiProcessorCount;
+    d->most_shared_bytes = p.sharedMemPerBlockOptin;
+    snprintf(d->name, sizeof d->name, "%.95s", p.name);
+    if (d->arch < OLDEST_ARCH)
+        return err_set(err, REDLINE_SUPPORT,
+                       "CUDA device %d, %s, has compute capability %d.%d, and 8.0 or newer is needed", index, p.name,
+                       p.major, p.minor);
+    device_use(d);
+    device_check(d, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking), "making a stream");
+    return device_status(d, err);
+}
+
+void device_close(struct device *d)
+{
+    if (d->stream) {
+        device_use(d);
+        device_wait(d);
+        cudaStreamDestroy(d->stream);
+    }
+    *d = {};
+}
+
+void device_use(struct device *d)
+{
+    device_check(d, cudaSetDevice(d->index), "using it");
+}
+
+void device_wait(struct device *d)
+{
+    device_check(d, cudaStreamSynchronize(d->stream), "waiting for it");
+}
+
+/* ---- memory ----------------------------------------------------------------------------------------------------- */
+
+int device_take(struct device *d, void **out, size_t bytes, const char *what, struct redline_err *err)
+{
+    size_t free_bytes = 0, total_bytes = 0;
+    *out = NULL;
+    if (bytes == 0) return 0;
+    device_use(d);
+    cudaError_t status = cudaMalloc(out, bytes);
+    if (status == cudaSuccess) return device_status(d, err);
+    cudaGetLastError();
+    *out = NULL;
+    cudaMemGetInfo(&free_bytes, &total_bytes);
+    return err_set(err, REDLINE_MEMORY,
+                   "no memory for %s on CUDA device %d, %s: %zu bytes were refused, %zu of %zu are free (%s)", what,
+                   d->index, d->name, bytes, free_bytes, total_bytes, cudaGetErrorString(status));
+}
+
+void device_free(struct device *d, void *p)
+{
+    if (!p) return;
+    device_use(d);
+    device_check(d, cudaFree(p), "giving memory back");
+}
+
+int device_take_host(struct device *d, void **out, size_t bytes, const char *what, struct redline_err *err)
+{
+    *out = NULL;
+    if (bytes == 0) return 0;
+    device_use(d);
+    cudaError_t status = cudaMallocHost(out, bytes);
+    if (status == cudaSuccess) return device_status(d, err);
+    cudaGetLastError();
+    *out = NULL;
+    return err_set(err, REDLINE_MEMORY, "no pinned memory for %s: %zu bytes were refused (%s)", what, bytes,
+                   cudaGetErrorString(status));
+}
+
+void device_free_host(struct device *d, void *p)
+{
+    if (!p) return;
+    device_use(d);
+    device_check(d, cudaFreeHost(p), "giving pinned memory back");
+}
+
+/* ---- failures --------------------------------------------------------------------------------------------------- */
+
+void device_check(struct device *d, cudaError_t status, const char *what)
+{
+    if (status == cudaSuccess || d->failed != cudaSuccess) return;
+    d->failed = status;
+    d->failed_at = what;
+}
+
+int device_status(struct device *d, struct redline_err *err)
+{
+    cudaError_t status = d->failed;
+    if (status == cudaSuccess) return 0;
+    d->failed = cudaSuccess;
+    return failure(err, d->index, d->failed_at, status);
+}

@@ -1,0 +1,148 @@
+/* cuda_probe.cu - what a GPU can do at most: reading its memory, copying within it, products of BF16.
+ *
+ * As cpu_probe.c does it: the best of several repetitions, each long against a launch; of arithmetic, operands and sums
+ * stay in registers. */
+#include "cuda_backend.h"
+#include "lane.cuh"
+
+extern "C" {
+#include "clock.h"
+}
+
+#ifdef REDLINE_SIMT
+enum { THREADS = 32, LAUNCHES = 1, LEAST = 1 }; /* a simulated thread takes its time */
+#else
+enum {
+    THREADS = 512,
+    LAUNCHES = 4, /* in a repetition */
+    LEAST = 3,    /* repetitions, whatever time they take */
+};
+#endif
+enum {
+    LOADS = 8,        /* of 16 bytes, that a thread has under way */
+    CACHES = 16,      /* memory that is read, in second-level caches */
+    FIRST_ROUNDS = 1, /* of arithmetic, doubled until a repetition is long */
+    SUMS = 8,         /* products that do not wait for one another */
+};
+static const double long_ns = 2e6, measure_ns = 60e6; /* a repetition; all of them */
+
+/* Thread after thread reads neighbouring numbers; the sum is written where it is what it never is. */
+static __global__ void read_memory(const uint4 *from, size_t n, uint32_t *never)
+{
+    size_t stride = (size_t)gridDim.x * THREADS, at = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    uint32_t sum = 0;
+    grid_wait();
+    for (; at + (LOADS - 1) * stride < n; at += LOADS * stride) {
+        uint4 v[LOADS];
+        for (int i = 0; i < LOADS; i++) v[i] = load_stream(&from[at + (size_t)i * stride]);
+        for (int i = 0; i < LOADS; i++) sum += v[i].x ^ v[i].y ^ v[i].z ^ v[i].w;
+    }
+    for (; at < n; at += stride) { /* what is left: all is counted */
+        uint4 v = load_stream(&from[at]);
+        sum += v.x ^ v.y ^ v.z ^ v.w;
+    }
+    if (sum == 0x9e3779b9u) *never = sum;
+}
+
+static __global__ void multiply(uint32_t bits, int rounds, float *never)
+{
+    float c[SUMS][4] = {};
+    grid_wait();
+    uint32_t a[4] = {bits, bits, bits, bits}, b[2] = {bits, bits};
+    for (int i = 0; i < rounds; i++)
+        for (int k = 0; k < SUMS; k++) warp_mma_bf16(c[k], a, b);
+    float sum = 0;
+    for (int k = 0; k < SUMS; k++) sum += c[k][0] + c[k][1] + c[k][2] + c[k][3];
+    if (sum < 0) *never = sum;
+}
+
+struct probe {
+    struct device device;
+    char *memory;     /* two halves of `bytes`, and room for what is never written */
+    size_t bytes;
+    int rounds;
+};
+
+typedef void probe_fn(struct probe *p);
+
+static void launch_read(struct probe *p)
+{
+    device_launch(&p->device, "reading memory", read_memory, dim3((unsigned)(4 * p->device.n_multiprocessors)),
+                  dim3(THREADS), 0, (const uint4 *)p->memory, 2 * p->bytes / sizeof(uint4),
+                  (uint32_t *)(p->memory + 2 * p->bytes));
+}
+
+static void launch_copy(struct probe *p)
+{
+    device_check(&p->device, cudaMemcpyAsync(p->memory + p->bytes, p->memory, p->bytes, cudaMemcpyDeviceToDevice,
+                                             p->device.stream), "copying memory");
+}
+
+static void launch_multiply(struct probe *p)
+{
+    device_launch(&p->device, "multiplying", multiply, dim3((unsigned)(2 * p->device.n_multiprocessors)), dim3(THREADS),
+                  0, 0u, p->rounds, (float *)(p->memory + 2 * p->bytes));
+}
+
+static double repeat_ns(struct probe *p, probe_fn *fn)
+{
+    uint64_t start = clock_ns();
+    for (int k = 0; k < LAUNCHES; k++) fn(p);
+    device_wait(&p->device);
+    return (double)(clock_ns() - start);
+}
+
+/* How often a second `fn` is carried out, at best. */
+static double best_rate(struct probe *p, probe_fn *fn)
+{
+    double least = repeat_ns(p, fn), sum = 0; /* which wakes the device */
+    for (int i = 0; (i < LEAST || sum < measure_ns) && p->device.failed == cudaSuccess; i++) {
+        double ns = repeat_ns(p, fn);
+        if (ns < least) least = ns;
+        sum += ns + 1;
+    }
+    return least > 0 ? LAUNCHES * 1e9 / least : 0;
+}
+
+static void find_rounds(struct probe *p)
+{
+    p->rounds = FIRST_ROUNDS;
+    while (p->device.failed == cudaSuccess && p->rounds < 1 << 20 && repeat_ns(p, launch_multiply) < long_ns)
+        p->rounds *= 2;
+}
+
+/* A product of 16 x 16 by 16 x 8 is 4096 operations. */
+static double multiply_ops(const struct probe *p)
+{
+    return 2.0 * p->device.n_multiprocessors * (THREADS / 32) * p->rounds * SUMS * 4096;
+}
+
+static int measure(struct probe *p, struct backend_rates *out, struct redline_err *err)
+{
+    struct backend_facts facts;
+    int cache_bytes = 0;
+    TRY(device_facts(p->device.index, &facts, err));
+    device_check(&p->device, cudaDeviceGetAttribute(&cache_bytes, cudaDevAttrL2CacheSize, p->device.index),
+                 "asking for the cache");
+    size_t wanted = (size_t)cache_bytes * CACHES / 2, most = (size_t)(facts.free_bytes / 16);
+    p->bytes = (wanted < most ? wanted : most) / 4096 * 4096;
+    TRY(device_take(&p->device, (void **)&p->memory, 2 * p->bytes + 4096, "memory to measure", err));
+    device_check(&p->device, cudaMemsetAsync(p->memory, 0, 2 * p->bytes + 4096, p->device.stream), "clearing memory");
+    *out = {};
+    out->read_bytes = best_rate(p, launch_read) * 2 * (double)p->bytes;
+    out->copy_bytes = best_rate(p, launch_copy) * 2 * (double)p->bytes;
+    find_rounds(p);
+    out->bf16_ops = best_rate(p, launch_multiply) * multiply_ops(p);
+    int status = device_status(&p->device, err);
+    device_free(&p->device, p->memory);
+    return status;
+}
+
+int cuda_measure(int device, struct backend_rates *out, struct redline_err *err)
+{
+    struct probe p = {};
+    TRY(device_open(&p.device, device, err));
+    int status = measure(&p, out, err);
+    device_close(&p.device);
+    return status;
+}

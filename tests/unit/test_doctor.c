@@ -20,6 +20,8 @@ struct made {
     struct redline_plan plan;
     struct redline_file_facts file;
     struct facts_file model_file;
+    struct redline_plan_block blocks[4];
+    struct doctor_records records;
 };
 
 static void set_case(struct made *m)
@@ -53,6 +55,15 @@ static void make(struct made *m)
     set_case(m);
 }
 
+/* All layers on a GPU. */
+static void plan_gpu(struct made *m)
+{
+    m->plan.n_gpu_layers = m->plan.n_gpu_layers_fits = 32;
+    m->plan.n_devices = 2;
+    m->plan.devices[1] = (struct redline_plan_device){.name = "Made Card", .label = "gpu0", .n_blocks = 65,
+                                                      .sum_bytes = 5ull << 30, .left_bytes = 15ull << 30};
+}
+
 /* The same with a GPU that works, and a program that uses it. */
 static void add_gpu(struct made *m)
 {
@@ -64,7 +75,24 @@ static void add_gpu(struct made *m)
     f->gpu_on_bus = (struct fact_text){.value = "0000:01:00.0 10de:2684"};
     f->gpu_cuda = 12040;
     m->c.cuda_version = 12020;
-    m->plan.n_gpu_layers = 32;
+    m->c.n_usable = 1;
+    plan_gpu(m);
+}
+
+/* What the plan leaves on the CPU, for this reason. */
+static void leave(struct made *m, enum redline_why why, bool experts)
+{
+    m->plan.n_blocks = 4;
+    m->c.blocks = m->blocks;
+    for (int i = 0; i < 4; i++)
+        m->blocks[i] = (struct redline_plan_block){.part = REDLINE_PART_FEED_FORWARD, .layer = i, .device = i < 2 ? 0 : 1,
+                                                   .experts = experts, .weight_bytes = 1ull << 30, .why = why};
+}
+
+static void no_plan_on_it(struct made *m)
+{
+    m->plan.n_gpu_layers = m->plan.n_gpu_layers_fits = 0;
+    m->plan.devices[1].n_blocks = 0;
 }
 
 static void set_text(struct fact_text *out, const char *value)
@@ -126,14 +154,23 @@ static void built_without(struct made *m)
 {
     add_gpu(m);
     m->c.cuda_version = 0;
-    m->plan.n_gpu_layers = 0;
+    no_plan_on_it(m);
 }
 
 static void cuda_newer(struct made *m)
 {
     add_gpu(m);
     m->c.cuda_version = 12080;
-    m->plan.n_gpu_layers = 0;
+    m->c.n_usable = 0;
+    no_plan_on_it(m);
+}
+
+static void not_served(struct made *m)
+{
+    add_gpu(m);
+    m->c.n_usable = 0;
+    snprintf(m->facts.gpus[0].capability, sizeof m->facts.gpus[0].capability, "7.5");
+    no_plan_on_it(m);
 }
 
 static void zero_layers(struct made *m)
@@ -151,7 +188,65 @@ static void requires_cpu(struct made *m)
 static void planned_elsewhere(struct made *m)
 {
     add_gpu(m);
-    m->plan.n_gpu_layers = 0;
+    no_plan_on_it(m);
+}
+
+static void fewer_than_fit(struct made *m)
+{
+    add_gpu(m);
+    m->plan.n_gpu_layers = 20;
+}
+
+static void no_room(struct made *m)
+{
+    add_gpu(m);
+    leave(m, REDLINE_WHY_NO_ROOM, false);
+}
+
+static void experts_by_setting(struct made *m)
+{
+    add_gpu(m);
+    leave(m, REDLINE_WHY_CPU_MOE, true);
+}
+
+static void experts_without_room(struct made *m)
+{
+    add_gpu(m);
+    leave(m, REDLINE_WHY_PLACEMENT, true);
+}
+
+static void plan_fills_it(struct made *m)
+{
+    add_gpu(m);
+    m->plan.devices[1].left_bytes = 100u << 20;
+}
+
+static void others_fill_it(struct made *m)
+{
+    add_gpu(m);
+    m->facts.gpus[0].free_bytes = 1ull << 30;
+    m->c.plan = NULL;
+}
+
+static void slower(struct made *m)
+{
+    add_gpu(m);
+    m->records = (struct doctor_records){.cpu_ts = 12.5, .gpu_ts = 9.5, .n_gpu_layers = 16, .workload = "short"};
+    m->c.records = &m->records;
+}
+
+static void taken_more(struct made *m)
+{
+    add_gpu(m);
+    m->records = (struct doctor_records){.planned_bytes = 5.0 * (1 << 30), .taken_bytes = 7.0 * (1 << 30),
+                                         .device = "Made Card"};
+    m->c.records = &m->records;
+}
+
+static void taken_less(struct made *m)
+{
+    taken_more(m);
+    m->records.taken_bytes = 3.0 * (1 << 30);
 }
 
 static void shared_gpu(struct made *m)
@@ -235,11 +330,21 @@ static const struct {
     {"gpu-no-driver", no_driver, "10de:2684", "install"},
     {"gpu-driver-mismatch", mismatch, "550.90.07", "restart"},
     {"gpu-hidden", hidden, "550.54.14", "--gpus all"},
-    {"gpu-build", built_without, "24.0 GiB", "built with CUDA"},
+    {"gpu-build", built_without, "24.0 GiB", "make cuda"},
+    {"gpu-not-served", not_served, "7.5", "8.0 or newer"},
+    {"gpu-layers-left", fewer_than_fit, "20 of 32 layers", "-ngl 32"},
+    {"gpu-layers-left", no_room, "2.00 GiB more", "-ctk q8_0"},
+    {"gpu-experts-left", experts_by_setting, "experts of 2 layers (2.00 GiB)", "--n-cpu-moe"},
+    {"gpu-experts-left", experts_without_room, "placement 2.00", "redline plan"},
+    {"gpu-memory-full", plan_fills_it, "0.10 GiB", "--device-memory 5G"},
+    {"gpu-memory-full", others_fill_it, "1.00 of 24.0 GiB", "nvidia-smi"},
+    {"gpu-slower", slower, "9.5 tokens per second with 16 layers", "gpu-scaling"},
+    {"gpu-plan-off", taken_more, "5.00 GiB of Made Card planned and 7.00 taken", "--device-memory"},
+    {"gpu-plan-off", taken_less, "3.00 taken", "-ngl all"},
     {"gpu-cuda-old", cuda_newer, "CUDA 12.8", "12.8"},
     {"gpu-unused", zero_layers, "n_gpu_layers is 0", "-ngl auto"},
     {"gpu-unused", requires_cpu, "require is cpu", "-ngl auto"},
-    {"gpu-unused", planned_elsewhere, "no layer", "-ngl auto"},
+    {"gpu-unused", planned_elsewhere, "no part of the model", "-ngl auto"},
     {"gpu-busy", shared_gpu, "2 other processes compute", "nvidia-smi"},
     {"build-slow", sanitized, "address,undefined", "--preset release"},
     {"build-slow", debug_build, "Debug", "--preset release"},
@@ -376,6 +481,40 @@ static void test_use(void **state)
     json_decref(records);
 }
 
+/* A record of one model, with so many layers on a GPU, and what was planned and taken of its memory. */
+static json_t *made_record(const char *workload, int n_prompt, int n_gpu_layers, double decode_ts, double taken)
+{
+    return json_pack("{s:{s:s}, s:{s:s, s:s, s:i}, s:{s:{s:i}}, s:{s:{s:f}}, s:[{s:s, s:f, s:f}, {s:s, s:s, s:f, s:f}]}",
+                     "model", "digest", "sha256:1", "workload", "name", workload, "kind", "generate", "n_prompt", n_prompt,
+                     "settings", "effective", "n_gpu_layers", n_gpu_layers, "derived", "decode_ts", "value", decode_ts,
+                     "devices", "device", "cpu", "planned_bytes", 1e9, "taken_bytes", 9e9, "device", "gpu0", "name",
+                     "Made Card", "planned_bytes", 2e9, "taken_bytes", taken);
+}
+
+/* What they show of GPUs: the workload where the GPU is furthest behind, by medians, with the most layers there. */
+static void test_gpu_records(void **state)
+{
+    struct doctor_records r;
+    (void)state;
+    json_t *records = json_array();
+    doctor_records(records, &r);
+    assert_true(r.cpu_ts == 0 && r.planned_bytes == 0);
+    json_array_append_new(records, made_record("short", 64, 0, 10, 2e9));
+    doctor_records(records, &r);
+    assert_true(r.cpu_ts == 0 && r.planned_bytes == 2e9 && r.taken_bytes == 2e9);
+    json_array_append_new(records, made_record("short", 64, 16, 2, 2.1e9)); /* half of it is another question */
+    json_array_append_new(records, made_record("short", 64, 32, 50, 2e9));
+    json_array_append_new(records, made_record("long", 512, 0, 10, 2e9));
+    json_array_append_new(records, made_record("long", 512, 0, 14, 2e9));
+    json_array_append_new(records, made_record("long", 512, 32, 9, 1.5e9));
+    doctor_records(records, &r);
+    assert_string_equal(r.workload, "long");
+    assert_true(r.cpu_ts == 12 && r.gpu_ts == 9 && r.n_gpu_layers == 32);
+    assert_true(r.taken_bytes == 1.5e9);
+    assert_string_equal(r.device, "Made Card");
+    json_decref(records);
+}
+
 /* Several at once, the worst first. */
 static void test_order(void **state)
 {
@@ -471,7 +610,8 @@ static void test_library(void **state)
         setenv("NVML_MADE_GPUS", cases[i].gpus, 1);
         read_files(&m, &source);
         m.c.cuda_version = cases[i].cuda_version;
-        m.plan.n_gpu_layers = m.facts.n_gpus ? 32 : 0;
+        m.c.n_usable = m.facts.n_gpus;
+        if (m.facts.n_gpus) plan_gpu(&m);
         expect(&m, cases[i].code, &found);
     }
 }
@@ -482,6 +622,7 @@ int main(void)
         cmocka_unit_test(test_clean), cmocka_unit_test(test_each),  cmocka_unit_test(test_all_are_tested),
         cmocka_unit_test(test_order), cmocka_unit_test(test_files), cmocka_unit_test(test_library),
         cmocka_unit_test(test_document), cmocka_unit_test(test_use),
+        cmocka_unit_test(test_gpu_records),
     };
     if (scratch_make()) return 1;
     int status = cmocka_run_group_tests(tests, NULL, NULL);

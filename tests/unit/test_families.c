@@ -86,7 +86,7 @@ static int feed(struct model *m, const struct family *f, int step, float *out)
             rows += wanted != 0;
         }
         TRY(model_run(m, &err));
-        memcpy(out, m->buffers.logits, (size_t)rows * v * sizeof *out);
+        memcpy(out, m->logits, (size_t)rows * v * sizeof *out);
         out += (size_t)rows * v;
     }
     return 0;

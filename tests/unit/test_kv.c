@@ -66,7 +66,7 @@ static void feed(struct model *m, int seq, const char *prompt, int from, int to,
         for (int j = i; j < i + n; j++)
             OK(model_add(m, seq, hollow_id(prompt, (uint64_t)j, m->h.n_vocab), MODEL_LOGITS, &err));
         OK(model_run(m, &err));
-        memcpy(out, m->buffers.logits, (size_t)n * v * sizeof *out);
+        memcpy(out, m->logits, (size_t)n * v * sizeof *out);
         out += (size_t)n * v;
     }
 }
@@ -140,7 +140,7 @@ static void test_ring_bytes(void **state)
     kv_costs(&b, &h, &large);
     assert_true(a.ring_bytes > 0 && a.ring_bytes == b.ring_bytes);
     assert_true(kv_bytes(&h, &large) - b.ring_bytes == 16 * (kv_bytes(&h, &small) - a.ring_bytes));
-    assert_true(l.m->kv.bytes == (size_t)l.m->kv.n_pages * l.m->kv.page_bytes + l.m->kv.ring_bytes);
+    assert_true(l.m->kv.memory[0].bytes == (size_t)l.m->kv.n_pages * l.m->kv.page_bytes + l.m->kv.ring_bytes);
     unload(&l);
 }
 

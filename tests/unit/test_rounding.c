@@ -53,7 +53,7 @@ static float *logits_of(const char *name, bool exact, unsigned kind, size_t *n)
     *n = (size_t)N * (size_t)m->h.n_vocab;
     float *out = mem_new(*n, sizeof *out);
     assert_non_null(out);
-    memcpy(out, m->buffers.logits, *n * sizeof *out);
+    memcpy(out, m->logits, *n * sizeof *out);
     model_close(&m);
     b->ops->close(&b);
     gguf_close(&g);

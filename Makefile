@@ -6,18 +6,20 @@ STRESS_SECONDS ?= 600
 JOBS := $(shell nproc 2>/dev/null || echo 2)
 # A newer compiler's new warning shall not stop a user's build; in CI it shall.
 WERROR := $(if $(filter true,$(CI)),ON,OFF)
+# There is a GPU backend where there is a compiler for it; in CI that is the business of `make cuda` alone.
+CUDA := $(if $(filter true,$(CI)),OFF,AUTO)
 
 # At once, not after a build: tests that are skipped prove nothing.
 ifeq ($(CI)$(REDLINE_TEST_DATA),true)
-ifneq ($(filter test check asan tsan,$(MAKECMDGOALS)),)
+ifneq ($(filter test check asan asan-long tsan cuda,$(MAKECMDGOALS)),)
 $(error In CI, REDLINE_TEST_DATA must name the folder of reference data)
 endif
 endif
 
-.PHONY: build run install test check asan tsan stress fuzz kcheck browser tidy format setup clean
+.PHONY: build run install test check asan asan-long cuda tsan stress fuzz kcheck browser tidy format setup clean
 
 build: setup
-	@cmake --preset release -DREDLINE_WERROR=$(WERROR) >/dev/null
+	@cmake --preset release -DREDLINE_WERROR=$(WERROR) -DREDLINE_CUDA=$(CUDA) >/dev/null
 	@cmake --build build -j $(JOBS)
 
 run: build
@@ -25,15 +27,18 @@ run: build
 
 # Into DESTDIR/PREFIX: the program, libredline.a, headers, redline.pc, the demo model.
 install: setup
-	@cmake --preset release -DREDLINE_WERROR=$(WERROR) -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
+	@cmake --preset release -DREDLINE_WERROR=$(WERROR) -DREDLINE_CUDA=$(CUDA) -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
 	@cmake --build build -j $(JOBS)
 	@DESTDIR=$(DESTDIR) cmake --install build
 
+# What the tests of a build folder left out, and why.
+skipped = awk '/^[0-9]+\/[0-9]+ Test: /{program = $$3} / is not set: /{print "Skipped: " program ": " $$0} \
+	/^\[  SKIPPED \] [a-z0-9_]+$$/ && !said[program $$4]++ {print "Skipped: " program ": " $$4}' \
+	$(1)/Testing/Temporary/LastTest.log
+
 # All tests: as they are, and under address and undefined-behaviour sanitizers.
 test: check asan
-	@awk '/^[0-9]+\/[0-9]+ Test: /{program = $$3} / is not set: /{print "Skipped: " program ": " $$0} \
-		/^\[  SKIPPED \] [a-z0-9_]+$$/ && !said[program $$4]++ {print "Skipped: " program ": " $$4}' \
-		build/Testing/Temporary/LastTest.log
+	@$(call skipped,build)
 ifndef REDLINE_TEST_DATA
 	@echo "Skipped: what needs the reference data (reference logits, texts, vocabularies); REDLINE_TEST_DATA is not set."
 endif
@@ -44,7 +49,22 @@ check: build
 asan: setup
 	@cmake --preset asan >/dev/null
 	@cmake --build build-asan -j $(JOBS)
-	ASAN_OPTIONS=detect_leaks=1 ctest --test-dir build-asan --output-on-failure -j $(JOBS)
+	ASAN_OPTIONS=detect_leaks=1 ctest --test-dir build-asan --output-on-failure -j $(JOBS) -LE long
+
+# What takes minutes with sanitizers: whole models and every operation on the simulated GPU.
+asan-long: setup
+	@cmake --preset asan >/dev/null
+	@cmake --build build-asan -j $(JOBS)
+	ASAN_OPTIONS=detect_leaks=1 ctest --test-dir build-asan --output-on-failure -j $(JOBS) -L long
+
+# All tests with the GPU backend, wherever this runs: where no CUDA compiler is found, one is fetched into the build folder.
+# Without a card that answers, what needs one is skipped and says so.
+cuda: setup
+	@tools/setup --cuda build-cuda/toolkit
+	@cmake --preset cuda -DREDLINE_WERROR=$(WERROR) >/dev/null
+	@cmake --build build-cuda -j $(JOBS)
+	ctest --test-dir build-cuda --output-on-failure -j $(JOBS)
+	@$(call skipped,build-cuda)
 
 # The tests that run threads, under the thread sanitizer.
 tsan: setup
@@ -85,4 +105,4 @@ setup:
 	@tools/setup
 
 clean:
-	rm -rf build build-asan build-tsan build-fuzz
+	rm -rf build build-cuda build-asan build-tsan build-fuzz

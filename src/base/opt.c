@@ -2,6 +2,7 @@
 #include "opt.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -142,6 +143,31 @@ static int set_number(const struct opt *o, const char *name, const char *value, 
     return 0;
 }
 
+static const char units[] = "KMGT";
+
+static int set_bytes(const struct opt *o, const char *name, const char *value, struct redline_err *err)
+{
+    char *end;
+    double x = strtod(value, &end);
+    const char *unit = end > value && *end ? strchr(units, *end) : NULL;
+    if (unit) end++;
+    for (const char *u = units; unit && u <= unit; u++) x *= 1024;
+    if (end == value || *end || !(x >= 0) || x >= 0x1p63)
+        return err_set(err, REDLINE_ARG, "%s '%s': a number of bytes is expected, as 512M or 8G", name, value);
+    *(uint64_t *)o->to = (uint64_t)x;
+    return 0;
+}
+
+void opt_bytes_text(uint64_t bytes, char *out, size_t n)
+{
+    const char *unit = NULL;
+    for (const char *u = units; *u && bytes && bytes % 1024 == 0; u++) {
+        bytes /= 1024;
+        unit = u;
+    }
+    snprintf(out, n, "%" PRIu64 "%.*s", bytes, unit ? 1 : 0, unit ? unit : "");
+}
+
 int opt_set(const struct opt *o, const char *name, const char *value, struct redline_err *err)
 {
     switch (o->kind) {
@@ -152,6 +178,7 @@ int opt_set(const struct opt *o, const char *name, const char *value, struct red
         return 0;
     case OPT_STRING: *(const char **)o->to = value; return 0;
     case OPT_CHOICE: return set_choice(o, name, value, err);
+    case OPT_BYTES: return set_bytes(o, name, value, err);
     case OPT_CALL: {
         struct opt_call *call = o->to;
         return call->set(call, name, value, err);

@@ -16,6 +16,7 @@ enum opt_kind {
     OPT_INT,    /* int, within [least, most] */
     OPT_U64,    /* uint64_t */
     OPT_FLOAT,  /* float, within [least, most] */
+    OPT_BYTES,  /* uint64_t: "8G", "512M", "1.5G" in units of 1024, or a plain number */
     OPT_STRING, /* const char *, points into argv */
     OPT_CHOICE, /* the same, one of the words of `value`: "f16|f32"; N among them is a whole number of [0, most] */
     OPT_CALL,   /* struct opt_call, which does what it wants with the value */
@@ -53,6 +54,9 @@ int opt_parse(const struct opt_command *c, int argc, char **argv, const char **w
 /* One value from text into its target, as opt_parse() does it; a flag takes true and false, NULL is true.
  * REDLINE_ARG begins with `name`. */
 int opt_set(const struct opt *o, const char *name, const char *value, struct redline_err *err);
+
+/* "8G", "512M", "1000": as OPT_BYTES reads it, n bytes of buffer. */
+void opt_bytes_text(uint64_t bytes, char *out, size_t n);
 
 /* The help page. */
 int opt_help(const struct opt_command *c, struct buf *out, struct redline_err *err);

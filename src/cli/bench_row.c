@@ -17,7 +17,7 @@ const struct bench_field bench_fields[] = {
     FIELD(build_commit, BENCH_TEXT, "its revision; with + where the sources had changes"),
     FIELD(build_number, BENCH_WHOLE, "revisions up to it"),
     FIELD(cpu_info, BENCH_TEXT, "processor"),
-    FIELD(gpu_info, BENCH_TEXT, "graphics card; empty: none was used"),
+    FIELD(gpu_info, BENCH_CHARS, "graphics cards that ran something; empty: none did"),
     FIELD(backends, BENCH_TEXT, "where the layers were computed"),
     FIELD(model_filename, BENCH_TEXT, "path as it was given"),
     FIELD(model_type, BENCH_CHARS, "architecture, parameters, type of most of the weights"),
@@ -30,7 +30,8 @@ const struct bench_field bench_fields[] = {
     FIELD(n_threads_used, BENCH_WHOLE, "by the last step; fewer only where none were asked for, beside busy programs"),
     FIELD(type_k, BENCH_TEXT, "type of cached keys"),
     FIELD(type_v, BENCH_TEXT, "type of cached values"),
-    FIELD(n_gpu_layers, BENCH_WHOLE, "layers on the graphics card"),
+    FIELD(n_gpu_layers, BENCH_WHOLE, "layers that were on graphics cards as a whole"),
+    FIELD(placement, BENCH_CHARS, "device:blocks:operations that each has done in the test, counted where they were"),
     FIELD(n_ctx, BENCH_WHOLE, "context: what the test needs"),
     FIELD(flash_attn, BENCH_TRUTH, "attention in one pass over the cache, without a matrix of scores"),
     FIELD(exact, BENCH_TRUTH, "float32 activations in every product"),
@@ -55,8 +56,8 @@ const struct bench_field bench_fields[] = {
     FIELD(load_ns, BENCH_NUMBER, "from opening the engine until it was ready"),
     FIELD(bytes, BENCH_NUMBER, "weights and KV read in one sample; null with a prompt"),
     FIELD(ops, BENCH_NUMBER, "arithmetic of products and attention in one sample; a multiply-add is two"),
-    FIELD(bandwidth, BENCH_NUMBER, "bytes per second that the same threads read just before or after the test"),
-    FIELD(bandwidth_limit, BENCH_NUMBER, "the same by redline probe: the best this machine did; null: not probed"),
+    FIELD(bandwidth, BENCH_NUMBER, "bytes per second that the same threads or cards read just before or after the test"),
+    FIELD(bandwidth_limit, BENCH_NUMBER, "the same by redline probe: the best this machine, or the card, did; null: not probed"),
     FIELD(compute_limit, BENCH_NUMBER,
           "operations per second by redline probe, of the first kernel's instruction set and arithmetic"),
     FIELD(share_of_bandwidth, BENCH_NUMBER, "bytes / median_ns, as a share of bandwidth"),
@@ -111,8 +112,9 @@ static void fill_settings(struct bench_row *row, const struct bench_result *r)
     row->build_commit = build_commit;
     row->build_number = build_number;
     row->cpu_info = r->cpu;
-    row->gpu_info = "";
-    row->backends = "CPU";
+    placement_gpus(p, row->gpu_info, sizeof row->gpu_info);
+    row->backends = *row->gpu_info ? "CUDA" : "CPU";
+    snprintf(row->placement, sizeof row->placement, "%s", r->placement);
     row->model_filename = r->asked.model ? r->asked.model : "demo";
     name_model(row->model_type, sizeof row->model_type, r);
     row->model_size = (int64_t)r->file.tensor_bytes;
@@ -173,6 +175,6 @@ void bench_row_fill(struct bench_row *row, const struct bench_result *r, const s
     row->compute_limit = limits->compute;
     row->share_of_bandwidth = r->bytes * 1e9 / row->median_ns / r->bandwidth;
     row->share_of_compute = r->ops * 1e9 / row->median_ns / limits->compute;
-    row->fits_in_cache = r->engine.plan.token_bytes < r->engine.last_level_cache_bytes;
+    row->fits_in_cache = !*row->gpu_info && r->engine.plan.token_bytes < r->engine.last_level_cache_bytes;
     row->peak_rss_bytes = (int64_t)r->peak_rss_bytes;
 }

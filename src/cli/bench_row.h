@@ -11,7 +11,8 @@ struct bench_row {
     /* program and machine */
     const char *engine, *build_commit;
     int64_t build_number;
-    const char *cpu_info, *gpu_info, *backends;
+    const char *cpu_info, *backends;
+    char gpu_info[160], placement[200];
     /* model */
     const char *model_filename;
     char model_type[96];

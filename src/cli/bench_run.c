@@ -28,10 +28,9 @@ static int open_engine(struct bench *b, const struct redline_model *model, const
                                            .type_k = c->type_k,
                                            .type_v = c->type_v,
                                            .exact = o->exact,
-                                           .n_gpu_layers = o->n_gpu_layers,
                                            .listener = o->listener,
                                            .user = o->user};
-    TRY(redline_engine_open(&b->engine, model, &params, err));
+    TRY(placement_open(&b->engine, model, &params, &o->where, err));
     redline_engine_settle(b->engine);
     return c->n_depth ? redline_session_new(&b->session, b->engine, err) : 0;
 }
@@ -118,6 +117,7 @@ static void look_at_engine(const struct bench *b)
     snprintf(out->cpu, sizeof out->cpu, "%s", out->engine.cpu);
     snprintf(out->features, sizeof out->features, "%s", out->engine.features);
     out->engine.cpu = out->engine.features = NULL;
+    placement_proof(b->engine, &out->engine.plan, out->placement, sizeof out->placement);
     while (out->n_kernels < BENCH_MOST_KERNELS &&
            redline_kernel_at(b->engine, out->n_kernels, &out->kernels[out->n_kernels]))
         out->n_kernels++;

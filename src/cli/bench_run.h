@@ -10,6 +10,7 @@
 
 #include "bench_grid.h"
 #include "clock.h"
+#include "placement.h"
 #include "redline_probe.h"
 
 enum { BENCH_MOST_SAMPLES = 1000, BENCH_MOST_KERNELS = 8 };
@@ -18,7 +19,7 @@ struct bench_options {
     int n_repetitions;  /* 1..BENCH_MOST_SAMPLES */
     bool no_warmup;     /* an untimed repetition goes before the others */
     bool exact;
-    const char *n_gpu_layers; /* as in struct redline_engine_params */
+    struct placement where;
     /* Called before every repetition, from 0; the warm-up is -1. */
     void (*progress)(void *user, int repetition);
     redline_listener *listener; /* of the engine */
@@ -31,6 +32,7 @@ struct bench_result {
     struct redline_file_facts file;
     struct redline_engine_facts engine; /* without the texts that died with it: */
     char cpu[64], features[64];
+    char placement[200];              /* placement_proof() */
     struct redline_kernel_facts kernels[BENCH_MOST_KERNELS];
     size_t n_kernels;
     char started[CLOCK_UTC];          /* UTC, ISO 8601 */

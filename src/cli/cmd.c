@@ -178,7 +178,7 @@ void cmd_decode_note(const struct redline_event *done, char *out, size_t n)
 void cmd_decode_text(const struct redline_event *done, const struct redline_engine_facts *facts,
                      double bandwidth, char *out, size_t n)
 {
-    bool in_cache = facts->plan.token_bytes < facts->last_level_cache_bytes;
+    bool in_cache = facts->plan.token_bytes < facts->last_level_cache_bytes && facts->plan.n_gpu_layers == 0;
     if (!done->done.n_decoded)
         snprintf(out, n, "no token decoded");
     else

@@ -8,14 +8,14 @@
 #include "base.h"
 #include "bench_print.h"
 #include "cmd.h"
-#include "device.h"
 #include "limits.h"
+#include "placement.h"
 #include "settings.h"
 
 struct bench_command {
     /* options */
     struct bench_grid grid;
-    const char *format, *require;
+    const char *format;
     int delay_s;
     bool fields;
     struct bench_options run;
@@ -30,6 +30,8 @@ struct bench_command {
     struct bench_result result;
     struct bench_row row;
     struct redline_limits limits; /* of this machine */
+    struct redline_gpu_limits gpu; /* of the last card that a test ran on, gpu_index; without a name: none yet */
+    int gpu_index;
 };
 
 static void show_progress(void *user, int repetition)
@@ -60,8 +62,20 @@ static int open_model(struct bench_command *b, const char *path, struct redline_
     return redline_model_can(b->model, REDLINE_GENERATE, err);
 }
 
+/* Of a card nothing is on record: it is measured when the first test has run on it. */
+static int gpu_limits(struct bench_command *b, int gpu, struct bench_limits *out, struct redline_err *err)
+{
+    if (!b->gpu.name[0] || b->gpu_index != gpu) {
+        TRY(redline_gpu_limits_measure(gpu, &b->gpu, err));
+        b->gpu_index = gpu;
+    }
+    bool text = b->result.asked.n_prompt > 0; /* which is what products of BF16 are for */
+    *out = (struct bench_limits){b->gpu.read_bytes, text && b->gpu.bf16_ops > 0 ? b->gpu.bf16_ops : NAN};
+    return 0;
+}
+
 /* What the machine can do with the threads of this test; the arithmetic is that of most of the weights. */
-static struct bench_limits find_limits(const struct redline_limits *l, const struct bench_result *r)
+static struct bench_limits cpu_limits(const struct redline_limits *l, const struct bench_result *r)
 {
     const struct redline_kernel_facts *k = &r->kernels[0];
     int n_threads = r->engine.plan.n_threads;
@@ -81,7 +95,9 @@ static int measure(struct bench_command *b, struct redline_err *err)
     int status = bench_run(&b->result, b->model, &c, &b->run, err);
     cmd_progress_clear(&b->progress);
     if (status) return status;
-    struct bench_limits limits = find_limits(&b->limits, &b->result);
+    struct bench_limits limits = cpu_limits(&b->limits, &b->result);
+    int device = b->result.n_kernels ? b->result.kernels[0].device : 0;
+    if (device > 0) TRY(gpu_limits(b, device - 1, &limits, err));
     bench_row_fill(&b->row, &b->result, &limits);
     return bench_print_row(&b->printer, &b->row, err);
 }
@@ -89,7 +105,7 @@ static int measure(struct bench_command *b, struct redline_err *err)
 static int measure_all(struct bench_command *b, struct redline_err *err)
 {
     int status = 0;
-    TRY(device_check(b->require, b->run.n_gpu_layers, err));
+    TRY(placement_check(&b->run.where, err));
     b->n_cases = bench_grid_n(&b->grid);
     if (b->n_cases == 0) return err_set(err, REDLINE_ARG, "there is nothing to measure: -p and -n are both 0");
     TRY(limits_get(&b->limits, false, err));
@@ -152,8 +168,7 @@ int cmd_bench(int argc, char **argv)
                         "type of cached values"),
         bench_numbers_opt(&g->n_threads, "-t, --threads", 0, 512, "threads; 0: the cores this process may use"),
         settings_opt(&set, SETTING_EXACT, &b.run.exact),
-        settings_opt(&set, SETTING_N_GPU_LAYERS, &b.run.n_gpu_layers),
-        settings_opt(&set, SETTING_REQUIRE, &b.require),
+        SETTINGS_PLACEMENT(&set, &b.run.where),
         {"-r, --repetitions", "N", OPT_INT, &b.run.n_repetitions, 1, BENCH_MOST_SAMPLES,
          "repetitions of each test (6: the fewest that give a 95 % interval)"},
         {"-o, --output", "md|csv|json|jsonl", OPT_CHOICE, &b.format, 0, 0, "format on standard output (md)"},

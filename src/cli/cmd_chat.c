@@ -11,16 +11,17 @@
 
 #include "base.h"
 #include "cmd.h"
-#include "device.h"
 #include "lines.h"
 #include "mem.h"
+#include "placement.h"
 #include "settings.h"
 
 enum { DEFAULT_CONTEXT = 4096 };
 
 struct chat {
     /* options */
-    const char *model_path, *system, *template_name, *type_k, *type_v, *n_gpu_layers, *require;
+    const char *model_path, *system, *template_name, *type_k, *type_v;
+    struct placement where;
     int n_predict, n_threads, n_ctx, n_ubatch;
     bool quiet, exact;
     struct redline_sampling sampling;
@@ -345,7 +346,7 @@ static int converse(struct chat *c, struct redline_err *err)
 /* Whether there can be a conversation at all, before anything is loaded. */
 static int check_model(struct chat *c, struct redline_err *err)
 {
-    struct redline_engine_params probe = {.n_ctx = 1};
+    struct redline_engine_params probe = {.n_ctx = 1, .n_gpu_layers = "0"};
     struct redline_plan plan;
     int32_t *ids;
     size_t n_ids;
@@ -365,16 +366,15 @@ static int check_model(struct chat *c, struct redline_err *err)
 
 static int open_engine(struct chat *c, struct redline_err *err)
 {
-    const struct redline_engine_params params = {.n_threads = c->n_threads,
+    struct redline_engine_params params = {.n_threads = c->n_threads,
                                                  .n_ctx = c->n_ctx,
                                                  .n_ubatch = c->n_ubatch,
                                                  .type_k = c->type_k,
                                                  .type_v = c->type_v,
                                                  .exact = c->exact,
-                                                 .n_gpu_layers = c->n_gpu_layers,
                                                  .listener = cmd_on_load,
                                                  .user = &c->progress};
-    TRY(redline_engine_open(&c->engine, c->model, &params, err));
+    TRY(placement_open(&c->engine, c->model, &params, &c->where, err));
     return redline_session_new(&c->session, c->engine, err);
 }
 
@@ -391,7 +391,7 @@ static int chat_all(struct chat *c, const char *const *words, int n_words, struc
 {
     const char *path;
     TRY(cmd_model_path(&path, c->model_path, words, n_words, false, err));
-    TRY(device_check(c->require, c->n_gpu_layers, err));
+    TRY(placement_check(&c->where, err));
     TRY(redline_model_open(&c->model, path, err));
     if (c->system && *c->system) TRY(add(c, "system", c->system, err));
     TRY(check_model(c, err));
@@ -425,7 +425,7 @@ int cmd_chat(int argc, char **argv)
         settings_opt(&set, SETTING_N_PREDICT, &c.n_predict),
         SETTINGS_ENGINE(&set, &c),
         settings_opt(&set, SETTING_EXACT, &c.exact),
-        SETTINGS_DEVICE(&set, &c),
+        SETTINGS_PLACEMENT(&set, &c.where),
         SETTINGS_SAMPLING(&set, s),
         {"-q, --quiet", NULL, OPT_FLAG, &c.quiet, 0, 0, "no measured line after each answer"},
     };

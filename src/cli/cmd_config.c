@@ -36,6 +36,7 @@ static json_t *json_value(const struct setting *s)
     case OPT_U64: /* jansson's integers end at 2^63 - 1 */
         if (*(const uint64_t *)s->to <= INT64_MAX) return json_integer((json_int_t)*(const uint64_t *)s->to);
         break;
+    case OPT_BYTES: return json_integer((json_int_t)*(const uint64_t *)s->to);
     case OPT_STRING:
     case OPT_CHOICE:
     case OPT_CALL: break;
@@ -72,6 +73,7 @@ static int print_range(const struct setting_row *row, struct buf *out, struct re
     case OPT_INT: return buf_printf(out, err, "%.0f to %.0f", row->least, row->most);
     case OPT_FLOAT: return buf_printf(out, err, "%g to %g", row->least, row->most);
     case OPT_U64: return buf_printf(out, err, "0 to 2^64 - 1");
+    case OPT_BYTES: return buf_printf(out, err, "bytes, as 512M, 8G");
     case OPT_STRING:
     case OPT_CALL: return buf_printf(out, err, "text");
     case OPT_CHOICE: break;

@@ -8,6 +8,8 @@
 #include "cmd.h"
 #include "doctor.h"
 #include "limits.h"
+#include "mem.h"
+#include "placement.h"
 #include "settings.h"
 #include "store.h"
 
@@ -15,13 +17,16 @@ enum { DEFAULT_CTX = 4096 };
 
 struct diagnosis {
     /* options */
-    const char *model_path, *records_path, *n_gpu_layers, *require, *type_k, *type_v;
+    const char *model_path, *records_path, *type_k, *type_v;
+    struct placement where;
     int n_threads, n_ctx, n_ubatch;
     bool json;
 
     struct facts facts;
     struct redline_model *model;
     struct redline_plan plan;
+    struct redline_plan_block *blocks; /* [plan.n_blocks] */
+    struct doctor_records records;
     struct redline_file_facts file;
     struct facts_file model_file;
     bool has_plan, has_limits;
@@ -49,17 +54,22 @@ static int plan_model(struct diagnosis *d, struct redline_err *err)
     struct redline_engine_params params = {.n_threads = d->n_threads,
                                            .n_ubatch = d->n_ubatch,
                                            .type_k = d->type_k,
-                                           .type_v = d->type_v,
-                                           .n_gpu_layers = d->n_gpu_layers};
+                                           .type_v = d->type_v};
+    placement_set(&params, &d->where);
     redline_file_facts(d->model, &d->file);
     d->c.file = &d->file;
     if (!d->file.runnable) return 0;
     int status = plan_context(d, &params, err);
     if (status == REDLINE_DEVICE) {
         params.n_gpu_layers = "0";
+        params.placement = NULL;
         status = plan_context(d, &params, err);
     }
     if (status) return status;
+    d->blocks = mem_new((size_t)d->plan.n_blocks, sizeof *d->blocks);
+    if (!d->blocks) return err_memory(err, (size_t)d->plan.n_blocks * sizeof *d->blocks, "rows of blocks");
+    TRY(redline_plan_blocks(d->model, &params, &d->plan, d->blocks, err));
+    d->c.blocks = d->blocks;
     d->c.plan = &d->plan;
     d->has_plan = true;
     return 0;
@@ -79,6 +89,8 @@ static int look_at_records(struct diagnosis *d, struct redline_err *err)
     if (!d->records_path) return 0;
     TRY(store_read(&records, d->records_path, err));
     doctor_use(records, &d->c.n_ctx_used, &d->c.n_prompt_typical);
+    doctor_records(records, &d->records);
+    d->c.records = &d->records;
     json_decref(records);
     return 0;
 }
@@ -88,17 +100,18 @@ static int look(struct diagnosis *d, const char *path, struct redline_err *err)
     facts_read(&d->facts, NULL);
     d->c = (struct doctor_case){.facts = &d->facts,
                                 .cuda_version = redline_cuda_version(),
+                                .n_usable = redline_gpu_count(),
                                 .n_threads = d->n_threads,
                                 .n_ctx = d->n_ctx,
                                 .n_ctx_used = -1,
                                 .n_ubatch = d->n_ubatch,
                                 .n_prompt_typical = -1,
-                                .flash_attn = true, /* of the CPU: attention never makes a matrix of scores, */
+                                .flash_attn = true, /* no backend has attention that makes a matrix of scores, */
                                 .type_k = d->type_k,
                                 .type_v = d->type_v,
-                                .kv_kernel = true,  /* and serves every type that a cache can have */
-                                .require = d->require,
-                                .n_gpu_layers = d->n_gpu_layers};
+                                .kv_kernel = true,  /* and each serves every type that a cache can have */
+                                .require = d->where.require,
+                                .n_gpu_layers = d->where.n_gpu_layers};
     TRY(look_at_records(d, err));
     if (path) TRY(look_at_model(d, path, err));
     d->has_limits = limits_on_record(&d->limits);
@@ -153,9 +166,17 @@ static int print_model(const struct diagnosis *d, struct buf *out, struct redlin
     if (!d->has_plan) return 0;
     cmd_bytes_text(p->total_bytes, need, sizeof need);
     cmd_bytes_text(p->available_bytes, available, sizeof available);
-    return buf_printf(out, err, "model: %s with a context of %d needs %s of %s, %d of %d layers on a GPU\n",
-                      *d->file.name ? d->file.name : d->file.architecture, p->n_ctx, need, available, p->n_gpu_layers,
-                      p->n_layers);
+    TRY(buf_printf(out, err, "model: %s with a context of %d needs %s of %s, %d of %d layers on a GPU\n",
+                   *d->file.name ? d->file.name : d->file.architecture, p->n_ctx, need, available, p->n_gpu_layers,
+                   p->n_layers));
+    for (int i = 1; i < p->n_devices; i++) {
+        const struct redline_plan_device *g = &p->devices[i];
+        cmd_bytes_text(g->sum_bytes, need, sizeof need);
+        cmd_bytes_text(g->left_bytes, available, sizeof available);
+        TRY(buf_printf(out, err, "  %s %s: %d of %d blocks, %s, %s left\n", g->label, g->name, g->n_blocks, p->n_blocks,
+                       need, available));
+    }
+    return 0;
 }
 
 /* What cannot be found because nobody knows the fact. */
@@ -262,7 +283,7 @@ int cmd_doctor(int argc, char **argv)
     const struct opt options[] = {
         settings_opt(&set, SETTING_MODEL, &d.model_path),
         SETTINGS_ENGINE(&set, &d),
-        SETTINGS_DEVICE(&set, &d),
+        SETTINGS_PLACEMENT(&set, &d.where),
         {"--records", "FILE", OPT_STRING, &d.records_path, 0, 0,
          "records of the lab: how much context was used, how long prompts are"},
         {"--json", NULL, OPT_FLAG, &d.json, 0, 0, "one JSON object"},
@@ -280,6 +301,7 @@ int cmd_doctor(int argc, char **argv)
     if (!settings_parse(&set, &command, argc, argv, words, 1, &n_words, &exit_code)) return exit_code;
     int status = run_all(&d, words, n_words, &out, &err);
     redline_model_close(&d.model);
+    mem_free(d.blocks);
     buf_free(&out);
     settings_free(&set);
     return status ? cmd_fail(&err) : d.n_findings ? EXIT_NO : EXIT_FINE;

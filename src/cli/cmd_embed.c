@@ -7,9 +7,9 @@
 #include "base.h"
 #include "clock.h"
 #include "cmd.h"
-#include "device.h"
 #include "file.h"
 #include "mem.h"
+#include "placement.h"
 #include "settings.h"
 #include "texts.h"
 
@@ -23,7 +23,7 @@ enum {
 struct embed {
     /* options */
     const char *model_path, *file, *out_path, *prefix, *pooling, *normalize, *format, *type_k, *type_v;
-    const char *n_gpu_layers, *require;
+    struct placement where;
     int n_threads, n_ctx, n_ubatch, n_seqs;
     bool truncate, skip_empty, exact, quiet;
 
@@ -175,7 +175,7 @@ static int stream(struct embed *e, struct redline_err *err)
 
 static int read_input(struct embed *e, struct redline_err *err)
 {
-    struct redline_engine_params probe = {.n_ctx = 1};
+    struct redline_engine_params probe = {.n_ctx = 1, .n_gpu_layers = "0"};
     struct redline_plan plan;
     TRY(redline_plan(e->model, &probe, &plan, err)); /* first of all, can this model be run? */
     struct texts_params params = {.prefix = e->prefix,
@@ -203,13 +203,12 @@ static int open_engine(struct embed *e, struct redline_err *err)
                                            .type_k = e->type_k,
                                            .type_v = e->type_v,
                                            .exact = e->exact,
-                                           .n_gpu_layers = e->n_gpu_layers,
                                            .listener = cmd_on_load,
                                            .user = &e->progress};
     e->n_ahead = (size_t)(AHEAD * n_seqs);
     e->jobs = mem_new(e->n_ahead, sizeof(struct redline_job *));
     if (!e->jobs) return err_memory(err, e->n_ahead * sizeof(struct redline_job *), "the texts in flight");
-    TRY(redline_engine_open(&e->engine, e->model, &params, err));
+    TRY(placement_open(&e->engine, e->model, &params, &e->where, err));
     return e->out_path && strcmp(e->out_path, "-") != 0 ? file_out_new(&e->out, e->out_path, err) : 0;
 }
 
@@ -234,7 +233,7 @@ static int run_all(struct embed *e, const char *const *words, int n_words, struc
 {
     const char *path;
     TRY(cmd_model_path(&path, e->model_path, words, n_words, true, err));
-    TRY(device_check(e->require, e->n_gpu_layers, err));
+    TRY(placement_check(&e->where, err));
     TRY(redline_model_open(&e->model, path, err));
     redline_file_facts(e->model, &e->facts);
     TRY(read_input(e, err));
@@ -282,7 +281,7 @@ int cmd_embed(int argc, char **argv)
         settings_opt(&set, SETTING_TYPE_K, &e.type_k),
         settings_opt(&set, SETTING_TYPE_V, &e.type_v),
         settings_opt(&set, SETTING_EXACT, &e.exact),
-        SETTINGS_DEVICE(&set, &e),
+        SETTINGS_PLACEMENT(&set, &e.where),
         {"-q, --quiet", NULL, OPT_FLAG, &e.quiet, 0, 0, "nothing on standard error"},
     };
     const struct opt_command command = {

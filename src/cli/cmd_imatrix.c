@@ -7,8 +7,8 @@
 #include "base.h"
 #include "clock.h"
 #include "cmd.h"
-#include "device.h"
 #include "file.h"
+#include "placement.h"
 #include "settings.h"
 
 enum {
@@ -18,7 +18,8 @@ enum {
 
 struct collecting {
     /* options */
-    const char *model_path, *text_path, *out_path, *n_gpu_layers, *require;
+    const char *model_path, *text_path, *out_path;
+    struct placement where;
     int n_chunk, most_chunks, n_threads, n_ubatch;
     bool special, quiet;
 
@@ -84,11 +85,10 @@ static int read_chunks(struct collecting *c, size_t n_chunks, struct redline_err
                                            .n_ctx = c->n_chunk,
                                            .n_ubatch = c->n_ubatch,
                                            .n_outputs = c->n_ubatch,
-                                           .n_gpu_layers = c->n_gpu_layers,
                                            .imatrix = c->matrix,
                                            .listener = cmd_on_load,
                                            .user = &c->progress};
-    TRY(redline_engine_open(&c->engine, c->model, &params, err));
+    TRY(placement_open(&c->engine, c->model, &params, &c->where, err));
     for (size_t i = 0; i < n_chunks; i++) {
         cmd_progress_show(&c->progress, "reading the text", (double)i / (double)n_chunks);
         TRY(read_chunk(c, c->ids + i * (size_t)c->n_chunk, err));
@@ -115,7 +115,7 @@ static int run_all(struct collecting *c, const char *const *words, int n_words, 
     TRY(cmd_model_path(&path, c->model_path, words, n_words, true, err));
     if (!c->text_path) return err_set(err, REDLINE_ARG, "a text is needed: -f FILE, - for standard input");
     if (!c->out_path) return err_set(err, REDLINE_ARG, "a file to write is needed: -o FILE");
-    TRY(device_check(c->require, c->n_gpu_layers, err));
+    TRY(placement_check(&c->where, err));
     TRY(redline_model_open(&c->model, path, err));
     TRY(read_text(c, err));
     TRY(redline_imatrix_new(&c->matrix, err));
@@ -145,7 +145,7 @@ int cmd_imatrix(int argc, char **argv)
          "special tokens written in the text become those tokens"},
         settings_opt(&set, SETTING_N_THREADS, &c.n_threads),
         settings_opt(&set, SETTING_N_UBATCH, &c.n_ubatch),
-        SETTINGS_DEVICE(&set, &c),
+        SETTINGS_PLACEMENT(&set, &c.where),
         {"-q, --quiet", NULL, OPT_FLAG, &c.quiet, 0, 0, "nothing on standard error"},
     };
     const struct opt_command command = {

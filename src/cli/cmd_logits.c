@@ -4,15 +4,16 @@
 
 #include "base.h"
 #include "cmd.h"
-#include "device.h"
 #include "file.h"
 #include "mem.h"
+#include "placement.h"
 #include "settings.h"
 
 enum { ROWS_PER_PASS = 64 };
 
 struct logits {
-    const char *model_path, *tokens, *tokens_file, *out_path, *type_k, *type_v, *n_gpu_layers, *require;
+    const char *model_path, *tokens, *tokens_file, *out_path, *type_k, *type_v;
+    struct placement where;
     int n_threads, n_ubatch;
     bool exact;
     float *rows;     /* [n_ids, V], or one vector; written at once, so that no half file stays */
@@ -65,9 +66,8 @@ static int compute(struct logits *l, const struct redline_model *model, const in
                                            .n_outputs = l->n_ubatch,
                                            .type_k = l->type_k,
                                            .type_v = l->type_v,
-                                           .exact = l->exact,
-                                           .n_gpu_layers = l->n_gpu_layers};
-    TRY(redline_engine_open(&engine, model, &params, err));
+                                           .exact = l->exact};
+    TRY(placement_open(&engine, model, &params, &l->where, err));
     bool pooled = facts.encoder || facts.pooling != REDLINE_POOL_DEFAULT;
     int status = pooled ? embed(l, engine, ids, n, err) : score(l, engine, ids, n, err);
     redline_engine_close(&engine);
@@ -85,7 +85,7 @@ static int run_all(struct logits *l, const char *const *words, int n_words,
     if (!l->tokens == !l->tokens_file)
         return err_set(err, REDLINE_ARG, "token ids are needed: --tokens 1,2,3 or --tokens-file FILE");
     if (!l->out_path) return err_set(err, REDLINE_ARG, "a file to write is needed: -o FILE");
-    TRY(device_check(l->require, l->n_gpu_layers, err));
+    TRY(placement_check(&l->where, err));
     int status = l->tokens_file ? file_read(&list, l->tokens_file, err)
                                 : buf_append_str(&list, str_of(l->tokens), err);
     while (list.n > 0 && (list.p[list.n - 1] == '\n' || list.p[list.n - 1] == ' '))
@@ -116,7 +116,7 @@ int cmd_logits(int argc, char **argv)
         settings_opt(&set, SETTING_TYPE_K, &l.type_k),
         settings_opt(&set, SETTING_TYPE_V, &l.type_v),
         settings_opt(&set, SETTING_EXACT, &l.exact),
-        SETTINGS_DEVICE(&set, &l),
+        SETTINGS_PLACEMENT(&set, &l.where),
     };
     const struct opt_command command = {
         "redline logits MODEL --tokens 1,2,3 -o FILE",

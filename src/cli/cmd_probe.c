@@ -1,5 +1,7 @@
 /* cmd_probe.c - redline probe: what this machine can do at most, the limits that speeds stand beside. */
+#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -87,12 +89,58 @@ static int print_peaks(const struct redline_limits *l, struct buf *out, struct r
     return 0;
 }
 
+static int print_gpu(const struct redline_gpu_limits *g, int i, struct buf *out, struct redline_err *err)
+{
+    if (i == 0)
+        TRY(buf_printf(out, err, "\nGPUs: reading their memory and copying within it (both ways counted) in GB/s, products "
+                       "of BF16 in TOPS\n%9s %9s %9s %9s\n", "", "read", "copy", "bf16"));
+    return buf_printf(out, err, "     gpu%d %9.1f %9.1f %9.1f  %s (%s)\n", i, g->read_bytes / 1e9, g->copy_bytes / 1e9,
+                      g->bf16_ops / 1e12, g->name, g->arch);
+}
+
+/* Nothing is kept of them: they are quickly measured. */
+static int print_gpus(struct buf *out, struct redline_err *err)
+{
+    int n = redline_gpu_count();
+    for (int i = 0; i < n; i++) {
+        struct redline_gpu_limits gpu;
+        TRY(redline_gpu_limits_measure(i, &gpu, err));
+        TRY(print_gpu(&gpu, i, out, err));
+    }
+    return 0;
+}
+
+static int add_gpus(json_t *root, struct redline_err *err)
+{
+    json_t *all = json_array();
+    int n = redline_gpu_count();
+    if (json_object_set_new(root, "gpus", all)) return err_memory(err, 0, "the JSON text");
+    for (int i = 0; i < n; i++) {
+        struct redline_gpu_limits g;
+        TRY(redline_gpu_limits_measure(i, &g, err));
+        json_array_append_new(all, json_pack("{s:s, s:s, s:f, s:f, s:f}", "name", g.name, "arch", g.arch, "read_bytes_s",
+                                             g.read_bytes, "copy_bytes_s", g.copy_bytes, "bf16_ops_s", g.bf16_ops));
+    }
+    return 0;
+}
+
+/* The record, and GPUs beside it where there are any. */
 static int print_json(const struct redline_limits *l, struct buf *out, struct redline_err *err)
 {
     char *text;
     TRY(redline_limits_to_json(l, &text, err));
-    int status = buf_append(out, text, strlen(text), err);
+    if (redline_gpu_count() == 0) {
+        int written = buf_append(out, text, strlen(text), err);
+        redline_free(text);
+        return written;
+    }
+    json_t *root = json_loads(text, 0, NULL);
     redline_free(text);
+    int status = root ? add_gpus(root, err) : err_memory(err, 0, "the JSON text");
+    char *whole = status ? NULL : json_dumps(root, JSON_INDENT(2));
+    if (!status) status = whole ? buf_printf(out, err, "%s\n", whole) : err_memory(err, 0, "the JSON text");
+    free(whole);
+    json_decref(root);
     return status;
 }
 
@@ -100,7 +148,8 @@ static int print_text(const struct redline_limits *l, struct buf *out, struct re
 {
     TRY(print_machine(l, out, err));
     TRY(print_bandwidths(l, out, err));
-    return print_peaks(l, out, err);
+    TRY(print_peaks(l, out, err));
+    return print_gpus(out, err);
 }
 
 static int run_all(struct probe *p, struct buf *out, struct redline_err *err)
@@ -126,7 +175,8 @@ int cmd_probe(int argc, char **argv)
     const struct opt_command command = {
         "redline probe [options]",
         "Shows what this machine can do at most: how fast its memory is read by 1, 2, ... threads, and how fast\n"
-        "each instruction set computes.  Measured once, in some seconds, and kept until the machine changes.",
+        "each instruction set computes.  Measured once, in some seconds, and kept until the machine changes.  How\n"
+        "fast GPUs read, copy and multiply is measured each time.",
         options, COUNT_OF(options),
         "best is the limit: what the machine did in the best of many repetitions.  median is what it did most\n"
         "of the time: less than the best where others use the machine or a quota runs out.  plain: the best of\n"

@@ -9,15 +9,16 @@
 
 #include "base.h"
 #include "cmd.h"
-#include "device.h"
 #include "file.h"
+#include "placement.h"
 #include "settings.h"
 
 static const char default_prompt[] = "Once upon a time";
 
 struct run {
     /* options */
-    const char *model_path, *prompt, *prompt_file, *type_k, *type_v, *n_gpu_layers, *require;
+    const char *model_path, *prompt, *prompt_file, *type_k, *type_v;
+    struct placement where;
     int n_predict, n_threads, n_ctx, n_ubatch;
     bool ignore_end, no_prompt, quiet, json, exact;
     struct redline_sampling sampling;
@@ -80,7 +81,7 @@ static int choose_context(struct run *r, struct redline_err *err)
 {
     int32_t *ids;
     size_t n;
-    struct redline_engine_params probe = {.n_ctx = 1};
+    struct redline_engine_params probe = {.n_ctx = 1, .n_gpu_layers = "0"}; /* nothing of a GPU */
     struct redline_plan plan;
     TRY(redline_model_can(r->model, REDLINE_GENERATE, err)); /* before anything else */
     TRY(redline_plan(r->model, &probe, &plan, err));
@@ -116,26 +117,57 @@ static int measure(struct run *r, struct measured *m, struct redline_err *err)
 
 static void print_measured(const struct run *r, const struct measured *m)
 {
-    char peak[32], decode[160], note[80], fewer[64] = "";
+    char peak[32], decode[160], note[80], fewer[64] = "", gpus[200];
     int n_used = m->facts.n_threads_used;
     if (n_used < m->facts.plan.n_threads) /* nothing falls back silently */
         snprintf(fewer, sizeof fewer, " (%d in use, others are busy)", n_used);
     cmd_bytes_text(m->facts.peak_rss_bytes, peak, sizeof peak);
     cmd_decode_text(&r->done, &m->facts, m->bandwidth, decode, sizeof decode);
     cmd_decode_note(&r->done, note, sizeof note);
+    placement_text(&m->facts.plan, gpus, sizeof gpus);
     fprintf(stderr,
-            "load %.0f ms | prefill %.1f tok/s (%zu tokens%s) | %s (%zu tokens%s, stop: %s) | peak %s | %s, "
+            "load %.0f ms | prefill %.1f tok/s (%zu tokens%s) | %s (%zu tokens%s, stop: %s) | peak %s | %s%s%s, "
             "%d thread%s%s, %s kernels for %s\n",
             m->load_ms, m->prefill_rate, r->done.done.n_prompt, cmd_prefill_note(&r->done), decode,
-            r->done.done.n_generated, note, cmd_stop_text(r->done.done.stop), peak, m->facts.cpu,
+            r->done.done.n_generated, note, cmd_stop_text(r->done.done.stop), peak, gpus, *gpus ? " | " : "", m->facts.cpu,
             m->facts.plan.n_threads, m->facts.plan.n_threads == 1 ? "" : "s", fewer, m->facts.kernel,
             m->facts.kernel_type);
+}
+
+/* Where it ran, as each device counted it. */
+static int print_placement(const struct run *r, const struct measured *m, struct redline_err *err)
+{
+    struct buf text = {0};
+    int status = placement_print(r->engine, &m->facts.plan, &text, err);
+    if (!status && text.n > 0) fputs(text.p, stderr);
+    buf_free(&text);
+    return status;
+}
+
+static json_t *devices_json(const struct run *r, const struct measured *m)
+{
+    const struct redline_plan *p = &m->facts.plan;
+    json_t *all = json_array();
+    for (int i = 0; i < p->n_devices; i++) {
+        const struct redline_plan_device *d = &p->devices[i];
+        struct redline_count sum = placement_sum(r->engine, p, i);
+        struct redline_device_use use;
+        if (d->n_blocks == 0) continue;
+        redline_engine_device(r->engine, i, &use);
+        json_array_append_new(
+            all, json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I}", "device", d->label, "name", d->name, "n_blocks",
+                           d->n_blocks, "planned_bytes", (json_int_t)use.planned_bytes, "taken_bytes",
+                           (json_int_t)use.used_bytes, "n_ops", (json_int_t)sum.n_ops, "weight_bytes",
+                           (json_int_t)sum.weight_bytes, "copied_bytes", (json_int_t)sum.copied_bytes));
+    }
+    return all;
 }
 
 static int print_json(const struct run *r, const struct measured *m, struct redline_err *err)
 {
     json_t *root = json_pack(
-        "{s:s%, s:s%, s:s, s:I, s:I, s:f, s:f, s:o, s:f, s:o, s:I, s:I, s:s, s:s, s:i, s:i, s:i, s:s, s:s, s:b, s:I}",
+        "{s:s%, s:s%, s:s, s:I, s:I, s:f, s:f, s:o, s:f, s:o, s:I, s:I, s:s, s:s, s:i, s:i, s:i, s:s, s:s, s:b, s:I, "
+        "s:i, s:o}",
         "prompt", r->text.p, r->text.n, "text", r->answer.p ? r->answer.p : "", r->answer.n, "stop",
         cmd_stop_text(r->done.done.stop), "n_prompt", (json_int_t)r->done.done.n_prompt, "n_generated",
         (json_int_t)r->done.done.n_generated, "load_ms", m->load_ms, "prefill_tokens_per_s",
@@ -147,7 +179,8 @@ static int print_json(const struct run *r, const struct measured *m, struct redl
         "n_threads", m->facts.plan.n_threads, "n_threads_used", m->facts.n_threads_used, "n_ctx",
         m->facts.plan.n_ctx, "kernel", m->facts.kernel,
         "kernel_type", m->facts.kernel_type, "prefill_packed", r->done.done.prefill_packed, "n_decoded_packed",
-        (json_int_t)r->done.done.n_decoded_packed);
+        (json_int_t)r->done.done.n_decoded_packed, "n_gpu_layers", m->facts.plan.n_gpu_layers, "devices",
+        devices_json(r, m));
     char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     int status = text ? cmd_write(text, strlen(text), err)
                       : err_set(err, REDLINE_FORMAT, "the answer is not UTF-8, as JSON has to be");
@@ -165,7 +198,6 @@ static int generate(struct run *r, struct redline_err *err)
                                            .type_k = r->type_k,
                                            .type_v = r->type_v,
                                            .exact = r->exact,
-                                           .n_gpu_layers = r->n_gpu_layers,
                                            .listener = cmd_on_load,
                                            .user = &r->progress};
     struct redline_request request = {.text = r->text.p,
@@ -174,7 +206,7 @@ static int generate(struct run *r, struct redline_err *err)
                                       .ignore_end = r->ignore_end,
                                       .sampling = r->sampling};
     struct redline_job *job;
-    TRY(redline_engine_open(&r->engine, r->model, &params, err));
+    TRY(placement_open(&r->engine, r->model, &params, &r->where, err));
     if (!r->no_prompt && !r->json) keep_text(r, r->text.p, r->text.n);
     TRY(redline_submit(&job, r->engine, &request, err));
     running = job;
@@ -192,6 +224,7 @@ static int generate(struct run *r, struct redline_err *err)
     if (r->quiet && !r->json) return 0;
     TRY(measure(r, &m, err));
     if (!r->quiet) print_measured(r, &m);
+    if (!r->quiet) TRY(print_placement(r, &m, err));
     return r->json ? print_json(r, &m, err) : 0;
 }
 
@@ -199,7 +232,7 @@ static int run_all(struct run *r, const char *const *words, int n_words, struct 
 {
     const char *path;
     TRY(cmd_model_path(&path, r->model_path, words, n_words, false, err));
-    TRY(device_check(r->require, r->n_gpu_layers, err));
+    TRY(placement_check(&r->where, err));
     TRY(read_prompt(r, err));
     TRY(redline_model_open(&r->model, path, err));
     TRY(choose_context(r, err));
@@ -219,7 +252,7 @@ int cmd_run(int argc, char **argv)
         settings_opt(&set, SETTING_N_PREDICT, &r.n_predict),
         SETTINGS_ENGINE(&set, &r),
         settings_opt(&set, SETTING_EXACT, &r.exact),
-        SETTINGS_DEVICE(&set, &r),
+        SETTINGS_PLACEMENT(&set, &r.where),
         SETTINGS_SAMPLING(&set, s),
         {"--ignore-eos", NULL, OPT_FLAG, &r.ignore_end, 0, 0, "go on after the model's end token"},
         {"--no-display-prompt", NULL, OPT_FLAG, &r.no_prompt, 0, 0, "print the continuation alone"},

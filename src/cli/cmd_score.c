@@ -9,8 +9,8 @@
 #include "chunks.h"
 #include "clock.h"
 #include "cmd.h"
-#include "device.h"
 #include "mem.h"
+#include "placement.h"
 #include "score_print.h"
 #include "score_run.h"
 #include "settings.h"
@@ -19,7 +19,8 @@ enum { DEFAULT_CTX = 512, MOST_LANES = 256 };
 
 struct score {
     /* options */
-    const char *model_path, *text_path, *reference_path, *save_path, *type_k, *type_v, *n_gpu_layers, *require;
+    const char *model_path, *text_path, *reference_path, *save_path, *type_k, *type_v;
+    struct placement where;
     int n_ctx, n_threads, n_batch, n_ubatch, n_chunks;
     bool exact, special, json, quiet;
 
@@ -69,7 +70,6 @@ static struct redline_engine_params engine_params(struct score *s)
                                           .type_k = s->type_k,
                                           .type_v = s->type_v,
                                           .exact = s->exact,
-                                          .n_gpu_layers = s->n_gpu_layers,
                                           .listener = cmd_on_load,
                                           .user = &s->progress};
 }
@@ -84,7 +84,7 @@ static int open_reference_model(struct score *s, struct redline_err *err)
     redline_free(ids);
     if (status) return status;
     struct redline_engine_params params = engine_params(s);
-    return score_run_open(&s->reference_run, s->reference, &params, &s->frame, true, err);
+    return score_run_open(&s->reference_run, s->reference, &params, &s->where, &s->frame, true, err);
 }
 
 /* The reference first: what cannot be compared shows before this model is loaded. */
@@ -126,7 +126,7 @@ static int open_all(struct score *s, struct redline_err *err)
     TRY(make_frame(s, s->model, &s->frame, &s->ids, err));
     if (s->reference_path) TRY(open_reference(s, err));
     struct redline_engine_params params = engine_params(s);
-    TRY(score_run_open(&s->run, s->model, &params, &s->frame, s->reference_path || s->save_path, err));
+    TRY(score_run_open(&s->run, s->model, &params, &s->where, &s->frame, s->reference_path || s->save_path, err));
     if (s->save_path) TRY(open_save(s, err));
     return make_columns(s, err);
 }
@@ -251,7 +251,7 @@ static int run_all(struct score *s, const char *const *words, int n_words, struc
     TRY(cmd_model_path(&s->model_path, s->model_path, words, n_words, true, err));
     if (!s->text_path) return err_set(err, REDLINE_ARG, "a text is needed: -f FILE, - for standard input");
     if (!s->n_ctx) s->n_ctx = DEFAULT_CTX;
-    TRY(device_check(s->require, s->n_gpu_layers, err));
+    TRY(placement_check(&s->where, err));
     TRY(file_read(&s->text, s->text_path, err));
     TRY(open_all(s, err));
     uint64_t start = clock_ns();
@@ -277,7 +277,7 @@ int cmd_score(int argc, char **argv)
         settings_opt(&set, SETTING_TYPE_K, &s.type_k),
         settings_opt(&set, SETTING_TYPE_V, &s.type_v),
         settings_opt(&set, SETTING_EXACT, &s.exact),
-        SETTINGS_DEVICE(&set, &s),
+        SETTINGS_PLACEMENT(&set, &s.where),
         {"--json", NULL, OPT_FLAG, &s.json, 0, 0, "one JSON object"},
         {"-q, --quiet", NULL, OPT_FLAG, &s.quiet, 0, 0, "no measured line on standard error"},
     };

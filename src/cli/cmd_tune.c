@@ -10,9 +10,9 @@
 
 #include "base.h"
 #include "cmd.h"
-#include "device.h"
 #include "file.h"
 #include "lab_args.h"
+#include "placement.h"
 #include "proc.h"
 #include "settings.h"
 #include "tune.h"
@@ -27,7 +27,8 @@ struct tune {
     struct lab_share within;
     struct lab_duration budget;
     const char *threads, *ubatches, *out;
-    const char *model_path, *type_k, *type_v, *require;
+    const char *model_path, *type_k, *type_v;
+    struct placement where;
     int n_batch;
     bool exact, json, quiet;
     int n_threads[TUNE_MOST_LIST], n_ubatch[TUNE_MOST_LIST];
@@ -143,8 +144,12 @@ static int prepare(struct tune *t, const char *const *words, int n_words, struct
     TRY(choose_path(t, err));
     TRY(read_before(t, err));
     TRY(proc_self(&t->program, err));
-    t->settings = json_pack("{s:s, s:s, s:b, s:i}", "type_k", t->type_k, "type_v", t->type_v, "exact", t->exact,
-                            "n_batch", t->n_batch);
+    struct redline_engine_params where = {0};
+    placement_set(&where, &t->where);
+    t->settings = json_pack("{s:s, s:s, s:b, s:i, s:s*, s:I, s:i, s:s*}", "type_k", t->type_k, "type_v", t->type_v,
+                            "exact", t->exact, "n_batch", t->n_batch, "n_gpu_layers", where.n_gpu_layers,
+                            "device_memory", (json_int_t)where.device_memory, "n_cpu_moe", where.n_cpu_moe, "placement",
+                            where.placement);
     if (!t->settings) return err_memory(err, 0, "settings");
     p->settings = t->settings;
     p->program = t->program.p;
@@ -227,7 +232,7 @@ static int print_yaml(struct tune *t, struct redline_err *err)
 
 static int run_all(struct tune *t, const char *const *words, int n_words, struct redline_err *err)
 {
-    TRY(device_check(t->require, NULL, err));
+    TRY(placement_check(&t->where, err));
     TRY(prepare(t, words, n_words, err));
     cmd_catch(SIGINT, on_interrupt);
     cmd_catch(SIGTERM, on_interrupt);
@@ -271,7 +276,7 @@ int cmd_tune(int argc, char **argv)
         settings_opt(&set, SETTING_TYPE_K, &t.type_k),
         settings_opt(&set, SETTING_TYPE_V, &t.type_v),
         settings_opt(&set, SETTING_EXACT, &t.exact),
-        settings_opt(&set, SETTING_REQUIRE, &t.require),
+        SETTINGS_PLACEMENT(&set, &t.where),
         {"--seed", "N", OPT_U64, &t.params.seed, 0, 0, "of the order of measurements (1)"},
         {"--json", NULL, OPT_FLAG, &t.json, 0, 0, "one JSON object"},
         {"-q, --quiet", NULL, OPT_FLAG, &t.quiet, 0, 0, "no progress"},

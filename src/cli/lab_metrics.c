@@ -71,7 +71,7 @@ static void print_document(void)
          "| member | meaning |\n|---|---|\n"
          "| `model` | path of the file; null: the demo model |\n"
          "| `settings` | `n_threads`, `n_ctx`, `n_batch`, `n_ubatch`, `n_seqs`, `type_k`, `type_v`, `exact`, "
-         "`n_gpu_layers`, `cpu_mask` (what REDLINE_CPU must hold when the worker begins); \"auto\" where that is possible |\n"
+         "`n_gpu_layers`, `device_memory`, `n_cpu_moe`, `placement`, `cpu_mask` (what REDLINE_CPU must hold when the worker begins); \"auto\" where that is possible |\n"
          "| `workload` | as in a record; `n_prompt` random tokens behind `n_depth` others, or the parts of a document, of "
          "each `n_prompt` tokens at most |\n"
          "| `load` | `fresh` or `warm` |\n"

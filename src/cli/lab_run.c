@@ -9,10 +9,10 @@
 #include "base.h"
 #include "cmd.h"
 #include "conduct.h"
-#include "device.h"
 #include "lab.h"
 #include "lab_args.h"
 #include "mem.h"
+#include "placement.h"
 #include "proc.h"
 #include "record.h"
 #include "report.h"
@@ -298,7 +298,7 @@ int lab_run(int argc, char **argv)
     run.bar.wanted = isatty(STDERR_FILENO);
     int status = n_words == 1 ? quote_command(&run, argc, argv, &err)
                               : err_set(&err, REDLINE_ARG, "an experiment is needed; redline lab list shows them");
-    if (!status) status = device_check(run.require, NULL, &err);
+    if (!status) status = placement_check(&(struct placement){.require = run.require}, &err);
     if (!status) status = run_all(&run, words[0], &exit_code, &err);
     if (!status) status = cmd_flush(&err);
     free_all(&run);

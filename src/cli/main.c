@@ -62,7 +62,7 @@ int main(int argc, char **argv)
         return EXIT_FINE;
     }
     if (strcmp(argv[1], "--version") == 0) {
-        printf("redline " REDLINE_VERSION " (%s)\n", build_commit);
+        printf("redline " REDLINE_VERSION " (%s), " REDLINE_CUDA_TEXT "\n", build_commit);
         return EXIT_FINE;
     }
     for (size_t i = 0; i < COUNT_OF(commands); i++)

@@ -26,8 +26,8 @@ static int make_lanes(struct score_run *run, int n_seqs, bool wants_rows, struct
 }
 
 int score_run_open(struct score_run *out, const struct redline_model *model,
-                   const struct redline_engine_params *params, struct score_frame *frame, bool wants_rows,
-                   struct redline_err *err)
+                   const struct redline_engine_params *params, const struct placement *where,
+                   struct score_frame *frame, bool wants_rows, struct redline_err *err)
 {
     struct redline_engine_params p = *params;
     *out = (struct score_run){.frame = frame};
@@ -35,7 +35,7 @@ int score_run_open(struct score_run *out, const struct redline_model *model,
     p.n_queue = p.n_seqs;
     p.n_ubatch = MAX(p.n_ubatch, p.n_seqs);
     p.n_outputs = MAX(MIN(p.n_ubatch, OUTPUTS), p.n_seqs);
-    TRY(redline_engine_open(&out->engine, model, &p, err));
+    TRY(placement_open(&out->engine, model, &p, where, err));
     int status = 0, n_vocab = (int)redline_n_vocab(out->engine);
     if (!frame->n_vocab) frame->n_vocab = n_vocab;
     if (frame->n_vocab != n_vocab)

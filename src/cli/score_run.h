@@ -2,6 +2,7 @@
 #ifndef SCORE_RUN_H
 #define SCORE_RUN_H
 
+#include "placement.h"
 #include "redline_probe.h"
 #include "score_record.h"
 
@@ -16,8 +17,8 @@ struct score_run {
 /* n_lanes of params->n_seqs, fewer where their rows would take too much memory.  params: all but what follows
  * from the frame.  frame->n_vocab: where 0, the model's; else REDLINE_ARG when the model's is another. */
 int  score_run_open(struct score_run *out, const struct redline_model *model,
-                    const struct redline_engine_params *params, struct score_frame *frame, bool wants_rows,
-                    struct redline_err *err);
+                    const struct redline_engine_params *params, const struct placement *where,
+                    struct score_frame *frame, bool wants_rows, struct redline_err *err);
 void score_run_close(struct score_run *run); /* accepts {0} */
 
 /* Is told how many of the tokens handed to score_run_chunks() are done; true: stop. */

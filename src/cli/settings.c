@@ -35,6 +35,12 @@ const struct setting_row settings_table[N_SETTINGS] = {
                        "float32 activations in every product"},
     [SETTING_N_GPU_LAYERS] = {LLM "n_gpu_layers", "-ngl, --n-gpu-layers", "auto|all|N", OPT_CHOICE, 0, 100000, "auto",
                               "layers on a GPU, refused where it has none; auto: what there is"},
+    [SETTING_DEVICE_MEMORY] = {LLM "device_memory", "--device-memory", "SIZE", OPT_BYTES, 0, 0, "0",
+                               "most memory of each GPU, as 8G; 0: what is free there"},
+    [SETTING_N_CPU_MOE] = {LLM "n_cpu_moe", "-ncmoe, --n-cpu-moe", "N", OPT_INT, 0, 100000, "0",
+                           "layers, from the first, whose experts stay on the CPU"},
+    [SETTING_PLACEMENT] = {LLM "placement", "-ot, --override-tensor", "PATTERN=DEVICE,...", OPT_STRING, 0, 0, NULL,
+                           "where blocks run that have such a tensor: on cpu, gpu, gpu0"},
     [SETTING_REQUIRE] = {LLM "require", "--require", "any|gpu|cpu", OPT_CHOICE, 0, 0, "any",
                          "stop before anything is loaded if it would run elsewhere"},
     [SETTING_N_PREDICT] = {LLM "n_predict", "-n, --n-predict", "N", OPT_INT, -1, 1e9, "256",
@@ -108,6 +114,7 @@ void settings_text(const struct setting *setting, char *out, size_t n)
     case OPT_INT: snprintf(out, n, "%d", *(const int *)to); break;
     case OPT_U64: snprintf(out, n, "%" PRIu64, *(const uint64_t *)to); break;
     case OPT_FLOAT: snprintf(out, n, "%.7g", (double)*(const float *)to); break;
+    case OPT_BYTES: opt_bytes_text(*(const uint64_t *)to, out, n); break;
     case OPT_STRING:
     case OPT_CHOICE: snprintf(out, n, "%s", *(char *const *)to ? *(char *const *)to : ""); break;
     case OPT_CALL: break; /* no row is one */
@@ -119,7 +126,8 @@ static bool is_zero(const struct setting *setting)
     switch (setting->row->kind) {
     case OPT_FLAG: return !*(const bool *)setting->to;
     case OPT_INT: return !*(const int *)setting->to;
-    case OPT_U64: return !*(const uint64_t *)setting->to;
+    case OPT_U64:
+    case OPT_BYTES: return !*(const uint64_t *)setting->to;
     case OPT_FLOAT: return *(const float *)setting->to == 0;
     case OPT_STRING:
     case OPT_CHOICE:

@@ -31,6 +31,9 @@ enum setting_id {
     SETTING_TYPE_V,
     SETTING_EXACT,
     SETTING_N_GPU_LAYERS,
+    SETTING_DEVICE_MEMORY,
+    SETTING_N_CPU_MOE,
+    SETTING_PLACEMENT,
     SETTING_REQUIRE,
     SETTING_N_PREDICT,
     SETTING_TEMPERATURE,
@@ -93,7 +96,7 @@ struct settings {
  * not zero beforehand holds the command's own default, which stands for the row's. */
 struct opt settings_opt(struct settings *s, enum setting_id id, void *to);
 
-/* The rows of how to run a model: into the members of these names of `to`; of where to run it, likewise (device.h);
+/* The rows of how to run a model: into the members of these names of `to`; of where to run it: into a struct placement;
  * and of how to choose tokens: into a struct redline_sampling. */
 #define SETTINGS_ENGINE(s, to)                            \
     settings_opt(s, SETTING_N_CTX, &(to)->n_ctx),         \
@@ -101,8 +104,11 @@ struct opt settings_opt(struct settings *s, enum setting_id id, void *to);
     settings_opt(s, SETTING_N_UBATCH, &(to)->n_ubatch),   \
     settings_opt(s, SETTING_TYPE_K, &(to)->type_k),       \
     settings_opt(s, SETTING_TYPE_V, &(to)->type_v)
-#define SETTINGS_DEVICE(s, to)                                  \
-    settings_opt(s, SETTING_N_GPU_LAYERS, &(to)->n_gpu_layers), \
+#define SETTINGS_PLACEMENT(s, to)                                 \
+    settings_opt(s, SETTING_N_GPU_LAYERS, &(to)->n_gpu_layers),   \
+    settings_opt(s, SETTING_DEVICE_MEMORY, &(to)->device_memory), \
+    settings_opt(s, SETTING_N_CPU_MOE, &(to)->n_cpu_moe),         \
+    settings_opt(s, SETTING_PLACEMENT, &(to)->overrides),         \
     settings_opt(s, SETTING_REQUIRE, &(to)->require)
 #define SETTINGS_SAMPLING(s, to)                                          \
     settings_opt(s, SETTING_TEMPERATURE, &(to)->temperature),             \

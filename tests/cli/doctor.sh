@@ -110,7 +110,7 @@ if ! "$redline" run -q -n 1 --require gpu >"$tmp/out" 2>&1; then
     check "require gpu: lab run" 3 "a GPU is required" "$redline" lab run none --require gpu
     check "require gpu: tune" 3 "a GPU is required" "$redline" tune none.gguf --require gpu
     check "an experiment that requires one" 3 "needs a GPU" "$redline" lab run "$source_dir/experiments/gpu-smoke.yaml"
-    check "the reason" 3 "nothing was loaded: this program was built without CUDA" "$redline" run --require gpu
+    check "the reason" 3 "nothing was loaded: " "$redline" run --require gpu
     check "all layers" 3 "-ngl auto runs on the CPU" "$redline" run -ngl all
     check "a setting" 3 "a GPU is required" env REDLINE__LLM__PRIMARY__REQUIRE=gpu "$redline" run -n 1
     printf 'llm: {primary: {n_gpu_layers: 20}}\n' >config/redline.yaml

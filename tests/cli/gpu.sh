@@ -1,0 +1,66 @@
+#!/bin/sh
+# Commands with a GPU: what is planned, done, proven and refused.  The GPU is simulated (tests/simt), so all but speed is
+# as it would be; few tokens, as a simulated thread takes its time.
+# usage: gpu.sh REDLINE_SIMT SOURCE_DIR
+set -u
+redline=$(realpath "$1")
+source_dir=$(realpath "$2")
+demo=$source_dir/models/demo.gguf
+. "$(dirname "$0")/checks"
+unset REDLINE_CPU
+cd "$tmp" || exit 3
+
+# the plan: blocks, devices, reasons
+check "all layers" 0 "4 of 4 layers on GPUs" "$redline" plan "$demo" -ngl all
+check "the embedding stays" 0 "rows are looked up" "$redline" plan "$demo" -ngl all --layers
+check "half of them" 0 "2 of 4 layers on GPUs" "$redline" plan "$demo" -ngl 2
+check "none" 0 "not asked for" "$redline" plan "$demo" -ngl 0 --layers
+check "a small card" 0 "capped by device_memory" "$redline" plan "$demo" --device-memory 300M
+check "no room" 0 "no room on a GPU" "$redline" plan "$demo" --device-memory 100M --layers
+check "by name" 0 "placement" "$redline" plan "$demo" -ngl all -ot 'blk\.0\.=cpu' --layers
+check "no such block" 2 "nothing.at.all" "$redline" plan "$demo" -ot 'nothing.at.all=cpu'
+check "no such device" 3 "gpu9" "$redline" plan "$demo" -ot 'blk=gpu9'
+check "not a size" 2 "a number of bytes is expected" "$redline" plan "$demo" --device-memory 8X
+"$redline" plan "$demo" -ngl 3 --json >plan
+check "as JSON" 0 "3 2 10" python3 -c 'import json
+p = json.load(open("plan"))
+print(p["n_gpu_layers"], len(p["devices"]), len(p["blocks"]))'
+
+# the same text, and who made it
+"$redline" run -q -n 4 --temp 0 -ngl 0 >cpu
+"$redline" run -n 4 --temp 0 -ngl all >gpu 2>line
+same "the same text" cpu gpu
+check "where it ran" 0 "4 of 4 layers on Simulated GPU" cat line
+check "what each did" 0 "gpu0 Simulated GPU: 9 of 10 blocks" cat line
+"$redline" run -q --json -n 2 --temp 0 -ngl 2 >run
+check "both worked" 0 "True True 2" python3 -c 'import json
+r = json.load(open("run"))
+d = {x["device"]: x for x in r["devices"]}
+print(d["gpu0"]["n_ops"] > 20, d["cpu"]["n_ops"] > 20, r["n_gpu_layers"])'
+
+# required and refused before anything is read
+check "required" 0 "" "$redline" run -q -n 1 --require gpu
+check "required, no room" 3 "no part of the model fits" "$redline" run -n 1 --require gpu --device-memory 100M
+check "asked for, no room" 3 "would fit" "$redline" run -n 1 -ngl all --device-memory 100M
+check "the CPU required" 0 "cpu" sh -c "'$redline' run -q --json -n 1 --require cpu | grep '\"device\"'"
+
+# limits, and what is wrong
+check "its limits" 0 "Simulated GPU (9.0)" "$redline" probe --budget 100
+check "layers left" 1 "gpu-layers-left" "$redline" doctor "$demo" -ngl 2
+check "no room found" 1 "gpu" "$redline" doctor "$demo" --device-memory 285M
+
+# a record: counts of each layer on its device, plan and fact
+printf '{"model": "%s", "settings": {"n_gpu_layers": 2}, "workload": {"kind": "generate", "n_prompt": 4, "n_gen": 2}}' \
+    "$demo" | "$redline" lab worker >record
+check "counts" 0 "cpu,cpu,gpu0,gpu0 True True" python3 -c 'import json
+r = json.load(open("record"))
+counts = r["counts"]
+by = {(c["device"], c["layer"]): c["n_ops"] for c in counts}
+print(",".join(l["device"] for l in r["settings"]["effective"]["placement"]),
+      by[("gpu0", 3)] > 0 and ("gpu0", 0) not in by and by[("cpu", 0)] > 0 and ("cpu", 3) not in by,
+      [d["taken_bytes"] > 0 for d in r["devices"] if d["device"] == "gpu0"] == [True])'
+printf '{"settings": {"device_memory": "8X"}}' | "$redline" lab worker >/dev/null 2>refused
+check "a size in a task" 0 "settings.device_memory '8X'" cat refused
+check "experiments run" 0 "CPU and GPU" sh -c "'$redline' lab run gpu-smoke --short -m '$demo' -o store \
+    --set workload.n_prompt=4 --set workload.n_gen=2 --set repetitions.least=1 --set repetitions.most=1"
+finish

@@ -15,7 +15,7 @@
 
 /* ---- the words ------------------------------------------------------------------------------- */
 
-enum kind { WORD_INT, WORD_NUMBER, WORD_BOOL, WORD_CHOICE, WORD_LAYERS, WORD_TEXT, WORD_FILE };
+enum kind { WORD_INT, WORD_NUMBER, WORD_BOOL, WORD_CHOICE, WORD_LAYERS, WORD_BYTES, WORD_TEXT, WORD_FILE };
 
 static const struct word {
     const char *key;
@@ -33,6 +33,9 @@ static const struct word {
     {"type_v", CELLS_SETTING, WORD_CHOICE, 0, 0, "f32|f16|bf16|q8_0|q4_0"},
     {"exact", CELLS_SETTING, WORD_BOOL, 0, 0, NULL},
     {"n_gpu_layers", CELLS_SETTING, WORD_LAYERS, 0, 100000, NULL},
+    {"device_memory", CELLS_SETTING, WORD_BYTES, 0, 0, NULL},
+    {"n_cpu_moe", CELLS_SETTING, WORD_INT, 0, 100000, NULL},
+    {"placement", CELLS_SETTING, WORD_TEXT, 0, 0, NULL},
     {"cpu_mask", CELLS_SETTING, WORD_TEXT, 0, 0, NULL},
     {"kind", CELLS_WORKLOAD, WORD_CHOICE, 0, 0, "generate|embed|score|load"},
     {"n_prompt", CELLS_WORKLOAD, WORD_INT, 0, 1 << 24, NULL},
@@ -199,7 +202,7 @@ static int find_layers(struct maker *m, struct redline_err *err)
 {
     struct redline_model *model = NULL;
     struct redline_plan plan;
-    const struct redline_engine_params params = {.n_ctx = 512};
+    const struct redline_engine_params params = {.n_ctx = 512, .n_gpu_layers = "0"};
     if (m->n_layers >= 0) return 0;
     TRY(redline_model_open(&model, m->model, err));
     int status = redline_plan(model, &params, &plan, err);
@@ -237,6 +240,16 @@ static int make_path(const struct maker *m, size_t line, const struct word *w, c
     return *out ? 0 : err_memory(err, strlen(path), w->key);
 }
 
+/* "8G", or a number; whoever reads the task reads it. */
+static int check_bytes(struct maker *m, size_t line, const struct word *w, const json_t *v, struct redline_err *err)
+{
+    uint64_t bytes;
+    const struct opt o = {w->key, NULL, OPT_BYTES, &bytes, 0, 0, NULL};
+    const char *text = json_string_value(v);
+    if (json_is_integer(v) ? json_integer_value(v) >= 0 : text && opt_set(&o, w->key, text, NULL) == 0) return 0;
+    return fail_value(m, line, w, v, "a number of bytes is expected, as 512M or 8G", err);
+}
+
 /* The value that the task gets: v itself, or *out, which is then the caller's. */
 static int check_value(struct maker *m, size_t line, const struct word *w, const json_t *v, json_t **out,
                        struct redline_err *err)
@@ -259,6 +272,7 @@ static int check_value(struct maker *m, size_t line, const struct word *w, const
         snprintf(want, sizeof want, "%s is expected", w->choices);
         return json_is_string(v) && is_choice(json_string_value(v), w->choices) ? 0
                                                                                 : fail_value(m, line, w, v, want, err);
+    case WORD_BYTES: return check_bytes(m, line, w, v, err);
     case WORD_TEXT: return json_is_string(v) ? 0 : fail_value(m, line, w, v, "a text is expected", err);
     case WORD_FILE: return make_path(m, line, w, v, out, err);
     }

@@ -324,13 +324,13 @@ static void tell(const struct run *r, const struct conduct_step *step)
 
 /* ---- the run --------------------------------------------------------------------------------- */
 
-/* Why no GPU is to be had, or "": the program has no backend for them yet. */
+/* Why no GPU is to be had, or "". */
 static int find_refusal(char *out, size_t n, struct redline_err *err)
 {
     struct facts *facts = mem_new(1, sizeof *facts); /* large */
     if (!facts) return err_memory(err, sizeof *facts, "facts");
     facts_read(facts, NULL);
-    if (!facts_gpu_refusal(facts, redline_cuda_version() > 0, out, n)) out[0] = '\0';
+    if (!facts_gpu_refusal(facts, redline_cuda_version(), redline_gpu_count(), out, n)) out[0] = '\0';
     mem_free(facts);
     return 0;
 }

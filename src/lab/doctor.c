@@ -24,6 +24,10 @@ enum {
     UBATCH_DEFAULT = 512,
     UBATCH_LEAST = 32,
 };
+static const double GPU_FREE_SHARE = 0.1;    /* of a GPU's memory, free beside other programs */
+static const double GPU_LEFT_BYTES = 256u << 20; /* of it, left beside a plan */
+static const double PLAN_SHARE = 0.1;        /* what a plan may be off, of itself, */
+static const double PLAN_BYTES = 512u << 20; /* and by so much */
 
 #define SAY(f, ...) snprintf((f)->what, sizeof (f)->what, __VA_ARGS__)
 #define MEND(f, ...) snprintf((f)->remedy, sizeof (f)->remedy, __VA_ARGS__)
@@ -34,6 +38,14 @@ static double gib(double bytes)
 }
 
 /* ---- GPUs -------------------------------------------------------------------------------------- */
+
+/* Blocks that the plan puts there. */
+static int on_gpus(const struct redline_plan *p)
+{
+    int n = 0;
+    for (int i = 1; i < p->n_devices; i++) n += p->devices[i].n_blocks;
+    return n;
+}
 
 static bool has_driver(const struct facts *f)
 {
@@ -75,7 +87,7 @@ static bool gpu_build(const struct doctor_case *c, struct doctor_finding *out)
     if (f->n_gpus == 0 || c->cuda_version) return false;
     SAY(out, "%d GPU%s (%s, %.1f GiB), and this program was built without CUDA: all of it runs on the CPU", f->n_gpus,
         f->n_gpus == 1 ? " is there" : "s are there", f->gpus[0].name, gib((double)f->gpus[0].memory_bytes));
-    MEND(out, "use a program that was built with CUDA");
+    MEND(out, "make cuda builds one (build-cuda/redline), and fetches the compiler if there is none");
     return true;
 }
 
@@ -89,17 +101,125 @@ static bool gpu_cuda_old(const struct doctor_case *c, struct doctor_finding *out
     return true;
 }
 
+static bool too_old(const struct doctor_case *c)
+{
+    return c->facts->gpu_cuda && c->cuda_version > c->facts->gpu_cuda;
+}
+
+static bool gpu_not_served(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const struct facts *f = c->facts;
+    if (f->n_gpus == 0 || c->cuda_version == 0 || too_old(c) || c->n_usable > 0) return false;
+    SAY(out, "the driver shows %s%s%s, and CUDA gives this program no GPU that it can use (8.0 is the least)",
+        f->gpus[0].name, f->gpus[0].capability[0] ? " of compute capability " : "", f->gpus[0].capability);
+    MEND(out, "a card of compute capability 8.0 or newer; CUDA_VISIBLE_DEVICES must not hide it");
+    return true;
+}
+
 static bool gpu_unused(const struct doctor_case *c, struct doctor_finding *out)
 {
     const struct facts *f = c->facts;
-    if (f->n_gpus == 0 || c->cuda_version == 0 || (f->gpu_cuda && c->cuda_version > f->gpu_cuda)) return false;
+    if (f->n_gpus == 0 || c->cuda_version == 0 || too_old(c) || c->n_usable == 0) return false;
     const char *why = c->require && strcmp(c->require, "cpu") == 0              ? "the setting require is cpu"
                       : c->n_gpu_layers && strcmp(c->n_gpu_layers, "0") == 0    ? "the setting n_gpu_layers is 0"
-                      : c->plan && c->plan->n_layers && !c->plan->n_gpu_layers ? "the plan puts no layer on it"
+                      : c->plan && c->plan->n_layers && !on_gpus(c->plan)       ? "the plan puts no part of the model on it"
                                                                                 : NULL;
     if (!why) return false;
     SAY(out, "%s with %.1f GiB free is not used: %s", f->gpus[0].name, gib((double)f->gpus[0].free_bytes), why);
     MEND(out, "-ngl auto without --require cpu (llm.primary.n_gpu_layers, llm.primary.require)");
+    return true;
+}
+
+/* Blocks that are on the CPU for this reason, and their bytes. */
+static int left_on_cpu(const struct doctor_case *c, enum redline_why why, bool experts_alone, double *bytes)
+{
+    int n = 0;
+    *bytes = 0;
+    for (int i = 0; c->plan && c->blocks && i < c->plan->n_blocks; i++) {
+        const struct redline_plan_block *b = &c->blocks[i];
+        if (b->device != 0 || b->why != why || (experts_alone && !b->experts)) continue;
+        *bytes += (double)(b->weight_bytes + b->kv_bytes);
+        n++;
+    }
+    return n;
+}
+
+static bool gpu_layers_left(const struct doctor_case *c, struct doctor_finding *out)
+{
+    double bytes;
+    const struct redline_plan *p = c->plan;
+    if (!p || !on_gpus(p)) return false;
+    if (p->n_gpu_layers_fits > p->n_gpu_layers) {
+        SAY(out, "%d of %d layers are on GPUs, and %d would fit: each token waits for the others on the CPU",
+            p->n_gpu_layers, p->n_layers, p->n_gpu_layers_fits);
+        MEND(out, "-ngl %d, or -ngl auto (llm.primary.n_gpu_layers)", p->n_gpu_layers_fits);
+        return true;
+    }
+    int n = left_on_cpu(c, REDLINE_WHY_NO_ROOM, false, &bytes);
+    if (n == 0) return false;
+    SAY(out, "%d of %d blocks stay on the CPU, as %.2f GiB more do not fit on the GPUs: each token waits for them", n,
+        p->n_blocks, gib(bytes));
+    MEND(out, "a shorter context (-c), -ctk q8_0 -ctv q8_0, or a smaller quantisation; redline plan --layers shows all");
+    return true;
+}
+
+static bool gpu_experts_left(const struct doctor_case *c, struct doctor_finding *out)
+{
+    double bytes[3];
+    static const enum redline_why whys[] = {REDLINE_WHY_CPU_MOE, REDLINE_WHY_NO_ROOM, REDLINE_WHY_PLACEMENT};
+    int n = 0;
+    if (!c->plan || !on_gpus(c->plan)) return false;
+    for (size_t i = 0; i < COUNT_OF(whys); i++) n += left_on_cpu(c, whys[i], true, &bytes[i]);
+    if (n == 0) return false;
+    SAY(out, "the experts of %d layers (%.2f GiB) are computed on the CPU: by n_cpu_moe %.2f, for want of room %.2f, by "
+        "placement %.2f GiB", n, gib(bytes[0] + bytes[1] + bytes[2]), gib(bytes[0]), gib(bytes[1]), gib(bytes[2]));
+    MEND(out, "if there is room: a smaller --n-cpu-moe (llm.primary.n_cpu_moe); redline plan --layers shows it");
+    return true;
+}
+
+static bool gpu_memory_full(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const struct facts *f = c->facts;
+    for (int i = 1; c->plan && c->plan->fits && i < c->plan->n_devices; i++) {
+        const struct redline_plan_device *d = &c->plan->devices[i];
+        if (d->n_blocks == 0 || (double)d->left_bytes >= GPU_LEFT_BYTES || d->cap_bytes) continue;
+        SAY(out, "the plan leaves %.2f GiB of the memory of %s: what another program takes meanwhile is then missing",
+            gib((double)d->left_bytes), d->name);
+        MEND(out, "--device-memory %.0fG (llm.primary.device_memory), or a shorter context", floor(gib((double)d->sum_bytes)));
+        return true;
+    }
+    for (int i = 0; !c->plan && i < f->n_gpus; i++) {
+        const struct gpu_fact *g = &f->gpus[i];
+        if (g->memory_bytes == 0 || (double)g->free_bytes >= GPU_FREE_SHARE * (double)g->memory_bytes) continue;
+        SAY(out, "%.2f of %.1f GiB of %s are free (limit %.0f %%)", gib((double)g->free_bytes),
+            gib((double)g->memory_bytes), g->name, 100 * GPU_FREE_SHARE);
+        MEND(out, "nvidia-smi shows who has the rest; end them, or use less of the card with --device-memory");
+        return true;
+    }
+    return false;
+}
+
+static bool gpu_slower(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const struct doctor_records *r = c->records;
+    if (!r || !(r->gpu_ts > 0) || !(r->gpu_ts < r->cpu_ts)) return false;
+    SAY(out, "records show %.1f tokens per second with %d layers on the GPU and %.1f without (%s): the GPU is slower",
+        r->gpu_ts, r->n_gpu_layers, r->cpu_ts, r->workload);
+    MEND(out, "redline lab run gpu-scaling shows where it falls; redline plan what does not fit; else -ngl 0");
+    return true;
+}
+
+static bool gpu_plan_off(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const struct doctor_records *r = c->records;
+    double off = r ? r->taken_bytes - r->planned_bytes : 0;
+    if (!r || r->planned_bytes <= 0 || fabs(off) < PLAN_SHARE * r->planned_bytes || fabs(off) < PLAN_BYTES) return false;
+    SAY(out, "records show %.2f GiB of %s planned and %.2f taken: %s", gib(r->planned_bytes), r->device,
+        gib(r->taken_bytes), off > 0 ? "what fits by the plan may not fit" : "layers that would fit stay on the CPU");
+    if (off > 0)
+        MEND(out, "leave so much free: --device-memory (llm.primary.device_memory); and tell the authors");
+    else
+        MEND(out, "-ngl all tries it (llm.primary.n_gpu_layers); and tell the authors");
     return true;
 }
 
@@ -358,7 +478,10 @@ static const struct {
     {"gpu-hidden", DOCTOR_FAULT, gpu_hidden},
     {"gpu-build", DOCTOR_FAULT, gpu_build},
     {"gpu-cuda-old", DOCTOR_FAULT, gpu_cuda_old},
+    {"gpu-not-served", DOCTOR_FAULT, gpu_not_served},
     {"gpu-unused", DOCTOR_FAULT, gpu_unused},
+    {"gpu-slower", DOCTOR_FAULT, gpu_slower},
+    {"gpu-layers-left", DOCTOR_ADVICE, gpu_layers_left},
     {"build-slow", DOCTOR_FAULT, build_slow},
     {"features-masked", DOCTOR_FAULT, features_masked},
     {"cpu-plain", DOCTOR_FAULT, cpu_plain},
@@ -373,6 +496,9 @@ static const struct {
     {"quota-throttled", DOCTOR_ADVICE, quota_throttled},
     {"machine-busy", DOCTOR_ADVICE, machine_busy},
     {"gpu-busy", DOCTOR_ADVICE, gpu_busy},
+    {"gpu-experts-left", DOCTOR_ADVICE, gpu_experts_left},
+    {"gpu-memory-full", DOCTOR_ADVICE, gpu_memory_full},
+    {"gpu-plan-off", DOCTOR_ADVICE, gpu_plan_off},
     {"swap-used", DOCTOR_ADVICE, swap_used},
     {"model-slow-disk", DOCTOR_ADVICE, model_slow_disk},
     {"context-untrained", DOCTOR_ADVICE, context_untrained},

@@ -7,20 +7,33 @@
 
 #include "facts.h"
 
+/* What records of the lab say of GPUs.  A speed is tokens per second after the first, as a median. */
+struct doctor_records {
+    double cpu_ts, gpu_ts;   /* of the workload where the GPU is furthest behind, with no layer there and with most; 0:
+                                there is no such pair */
+    int n_gpu_layers;        /* of the second */
+    char workload[64];
+    double planned_bytes, taken_bytes; /* where the plan was furthest off: of a GPU; 0: nobody measured it */
+    char device[96];
+};
+
 /* What is looked at besides the machine: what the user is about to run. */
 struct doctor_case {
     const struct facts *facts;
     int cuda_version;                             /* of the CUDA that this program was built with; 0: without */
+    int n_usable;                                 /* GPUs that it can run models on: redline_gpu_count() */
     const struct redline_plan *plan;              /* of the model, or NULL */
+    const struct redline_plan_block *blocks;      /* [plan->n_blocks], or NULL */
+    const struct doctor_records *records;         /* what was measured of GPUs, or NULL */
     const struct redline_file_facts *file;        /* of the model, or NULL */
     const struct facts_file *model_file;          /* how it lies on the disk, or NULL */
     int n_threads;                                /* as set; 0: automatic */
     int n_ctx, n_ctx_used;                        /* as set, 0: as needed; tokens used at most, -1: not known */
     int n_ubatch, n_prompt_typical;               /* as set, 0: default; tokens of a usual prompt, -1: not known */
-    bool flash_attn;                              /* as it really runs */
+    bool flash_attn;                              /* attention runs in one pass over the cache, on all devices */
     const char *flash_attn_reason;                /* why not, or NULL */
     const char *type_k, *type_v;
-    bool kv_kernel;                               /* there is one for these types on the device */
+    bool kv_kernel;                               /* there is one for these types on all devices */
     const char *require;                          /* "gpu", "cpu"; NULL, "any": whatever is best */
     const char *n_gpu_layers;                     /* as set: "0"; NULL: "auto" */
 };
@@ -34,7 +47,7 @@ struct doctor_finding {
     char remedy[256];          /* a command or a setting */
 };
 
-enum { DOCTOR_MOST = 32 };
+enum { DOCTOR_MOST = 40 };
 
 /* Returns how many; the worst first. */
 size_t doctor_examine(const struct doctor_case *c, struct doctor_finding out[DOCTOR_MOST]);
@@ -42,6 +55,8 @@ size_t doctor_examine(const struct doctor_case *c, struct doctor_finding out[DOC
 /* What records of the lab show of the use: tokens in the context at most, and the median of the prompts' lengths; -1
  * where no record says so. */
 void doctor_use(const json_t *records, int *n_ctx_used, int *n_prompt_typical);
+
+void doctor_records(const json_t *records, struct doctor_records *out);
 
 /* The codes that there are, for documents and tests; NULL behind the last. */
 const char *doctor_code(size_t i);

@@ -111,6 +111,9 @@ static void set_out(struct measuring *m)
                                                .type_v = s->type_v,
                                                .exact = s->exact,
                                                .n_gpu_layers = s->n_gpu_layers,
+                                               .device_memory = s->device_memory,
+                                               .n_cpu_moe = s->n_cpu_moe,
+                                               .placement = s->placement,
                                                .listener = on_event,
                                                .user = m};
     fit_kind(m, &m->params);
@@ -164,7 +167,7 @@ static int warm_up(struct measuring *m, struct redline_err *err)
 static bool wants_bandwidth(const struct measuring *m, const struct redline_engine_facts *f)
 {
     const struct task_workload *w = &m->task.workload;
-    if (f->plan.token_bytes < f->last_level_cache_bytes) return false;
+    if (f->plan.token_bytes < f->last_level_cache_bytes && f->plan.n_gpu_layers == 0) return false;
     return w->kind == TASK_GENERATE && w->n_gen > 1 && w->concurrency == 1 && w->arrival == TASK_CLOSED;
 }
 

@@ -16,7 +16,8 @@
  *   "requested": {...}              settings as whoever asked wrote them, copied likewise; left out: "settings"
  *   "model": "path" or null         null: the demo model
  *   "settings": {"n_threads": 0, "n_ctx": 0, "n_batch": 2048, "n_ubatch": 512, "n_seqs": 1, "type_k": "f16",
- *                "type_v": "f16", "exact": false, "n_gpu_layers": 0}     all may be missing
+ *                "type_v": "f16", "exact": false, "n_gpu_layers": 0, "device_memory": "8G",
+ *                "n_cpu_moe": 0, "placement": "PATTERN=DEVICE"}     all may be missing
  *   "workload": {"name", "kind": "generate" | "embed" | "score" | "load", "n_prompt", "n_gen", "n_depth",
  *                "document": path or null, "split": "whole" | "paragraphs" | "lines", "n_requests", "concurrency",
  *                "arrival": "closed" | "poisson" | "even", "rate": requests per second or null, "seed"}

@@ -8,6 +8,7 @@
 #include "chunks.h"
 #include "derive.h"
 #include "measuring.h"
+#include "mem.h"
 #include "record.h"
 
 static json_t *whole(uint64_t n)
@@ -84,28 +85,92 @@ static json_t *lower(const char *type)
     return json_string(name);
 }
 
-static json_t *kernels(const struct measuring *m)
+static json_t *kernels(const struct measuring *m, const struct redline_plan *plan)
 {
     json_t *all = json_array();
     struct redline_kernel_facts k;
-    for (size_t i = 0; redline_kernel_at(m->engine, i, &k); i++)
-        json_array_append_new(all, json_pack("{s:s, s:s, s:s, s:s, s:s, s:I}", "type", k.type, "kernel", k.kernel,
-                                             "arithmetic", k.arithmetic, "text_kernel", k.text_kernel,
-                                             "text_arithmetic", k.text_arithmetic, "bytes", (json_int_t)k.bytes));
+    for (size_t i = 0; redline_kernel_at(m->engine, i, &k); i++) {
+        json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I}", "type", k.type, "kernel", k.kernel, "arithmetic",
+                                k.arithmetic, "text_kernel", k.text_kernel, "text_arithmetic", k.text_arithmetic, "bytes",
+                                (json_int_t)k.bytes);
+        if (k.device > 0) json_object_set_new(row, "device", json_string(plan->devices[k.device].label));
+        json_array_append_new(all, row);
+    }
     return all;
 }
 
+/* Of a layer's blocks, in their order: "cpu", "gpu0", or where they are on two devices "gpu0+cpu". */
 static int set_placement(json_t *record, const struct measuring *m, const struct redline_plan *plan,
                          struct redline_err *err)
 {
-    struct redline_plan_layer layer;
+    const struct redline_plan_block *b = redline_engine_blocks(m->engine), *end = b + plan->n_blocks;
     json_t *all = json_array();
     TRY(record_set(record, "settings.effective.placement", all, err));
-    for (int i = 0; i < plan->n_layers; i++) {
-        TRY(redline_plan_layer(m->model, plan, i, &layer, err));
-        json_array_append_new(all, json_pack("{s:i, s:s, s:I, s:I}", "layer", i, "device", plan->device, "weight_bytes",
-                                             (json_int_t)layer.weight_bytes, "kv_bytes", (json_int_t)layer.kv_bytes));
+    while (b < end) {
+        char device[32];
+        int layer = b->layer, first = b->device;
+        uint64_t weight_bytes = 0, kv_bytes = 0;
+        snprintf(device, sizeof device, "%s", plan->devices[first].label);
+        for (; b < end && b->layer == layer; b++) {
+            if (b->device != first)
+                snprintf(device, sizeof device, "%s+%s", plan->devices[first].label, plan->devices[b->device].label);
+            weight_bytes += b->weight_bytes;
+            kv_bytes += b->kv_bytes;
+        }
+        if (layer >= 0)
+            json_array_append_new(all, json_pack("{s:i, s:s, s:I, s:I}", "layer", layer, "device", device,
+                                                 "weight_bytes", (json_int_t)weight_bytes, "kv_bytes",
+                                                 (json_int_t)kv_bytes));
     }
+    return 0;
+}
+
+/* Plan and fact of each device that was used. */
+static int set_devices(json_t *record, const struct measuring *m, const struct redline_plan *plan,
+                       struct redline_err *err)
+{
+    json_t *all = json_array();
+    TRY(record_set(record, "devices", all, err));
+    for (int i = 0; i < plan->n_devices; i++) {
+        const struct redline_plan_device *d = &plan->devices[i];
+        struct redline_device_use use;
+        if (d->n_blocks == 0) continue;
+        redline_engine_device(m->engine, i, &use);
+        json_array_append_new(
+            all, json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I}", "device", d->label, "name", d->name,
+                           "backend", d->kind, "arch", d->arch, "n_blocks", d->n_blocks, "cap_bytes",
+                           (json_int_t)d->cap_bytes, "planned_bytes", (json_int_t)use.planned_bytes,
+                           "free_before_bytes", (json_int_t)use.free_before_bytes, "taken_bytes",
+                           (json_int_t)use.used_bytes));
+    }
+    return 0;
+}
+
+static void append_counts(json_t *all, const char *label, const struct redline_count *counts, int n_layers)
+{
+    for (int i = 0; i <= n_layers; i++) {
+        const struct redline_count *c = &counts[i];
+        if (c->n_ops == 0 && c->copied_bytes == 0) continue;
+        json_array_append_new(all, json_pack("{s:i, s:s, s:I, s:I, s:I}", "layer", i < n_layers ? i : -1, "device", label,
+                                             "n_ops", (json_int_t)c->n_ops, "weight_bytes", (json_int_t)c->weight_bytes,
+                                             "copied_bytes", (json_int_t)c->copied_bytes));
+    }
+}
+
+/* What proves the placement: each device has counted what it did. */
+static int set_counts(json_t *record, const struct measuring *m, const struct redline_plan *plan,
+                      struct redline_err *err)
+{
+    json_t *all = json_array();
+    TRY(record_set(record, "counts", all, err));
+    struct redline_count *counts = mem_new((size_t)plan->n_layers + 1, sizeof *counts);
+    if (!counts) return err_memory(err, ((size_t)plan->n_layers + 1) * sizeof *counts, "counts of layers");
+    for (int i = 0; i < plan->n_devices; i++) {
+        if (plan->devices[i].n_blocks == 0) continue;
+        redline_engine_counts(m->engine, i, counts);
+        append_counts(all, plan->devices[i].label, counts, plan->n_layers);
+    }
+    mem_free(counts);
     return 0;
 }
 
@@ -115,7 +180,7 @@ static int set_settings(json_t *record, const struct measuring *m, const struct 
     const struct redline_plan *p = &f->plan;
     json_t *requested = json_object_get(m->task.json, "requested");
     json_t *asked = json_is_object(requested) ? requested : json_object_get(m->task.json, "settings");
-    bool tiled = true; /* attention is always computed in tiles whose scores are never stored */
+    bool tiled = true; /* no backend has attention that stores its scores */
     json_t *effective = json_pack(
         "{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:b, s:b, s:i, s:s, s:s}", "device", p->device, "n_threads",
         p->n_threads, "n_threads_used", f->n_threads_used, "n_ctx", p->n_ctx, "n_batch", m->task.settings.n_batch,
@@ -124,7 +189,7 @@ static int set_settings(json_t *record, const struct measuring *m, const struct 
         m->task.settings.cpu_mask, "features", f->features);
     TRY(record_set(record, "settings.requested", json_is_object(asked) ? json_deep_copy(asked) : json_object(), err));
     TRY(record_set(record, "settings.effective", effective, err));
-    TRY(record_set(record, "settings.effective.kernels", kernels(m), err));
+    TRY(record_set(record, "settings.effective.kernels", kernels(m, p), err));
     return set_placement(record, m, p, err);
 }
 
@@ -218,7 +283,7 @@ static int set_share(json_t *record, const struct measuring *m, const struct red
         ns += (double)m->drive.requests[i].decode_ns;
     }
     if (isnan(m->bandwidth) && m->n_requests > 1) reason = "requests that run together share what they read";
-    if (f->plan.token_bytes < f->last_level_cache_bytes)
+    if (f->plan.token_bytes < f->last_level_cache_bytes && f->plan.n_gpu_layers == 0)
         reason = "the weights fit in the cache, and are not read from memory";
     TRY(record_derive(record, "bandwidth_bytes_s", m->bandwidth, reason, err));
     return record_derive(record, "share_of_bandwidth", ns > 0 ? bytes / (ns / 1e9) / m->bandwidth : NAN, reason, err);
@@ -274,6 +339,8 @@ static int fill(json_t *record, struct measuring *m, struct redline_err *err)
     TRY(facts_to_record(&m->facts, record, err));
     TRY(set_times(record, m, err));
     TRY(set_requests(record, m, err));
+    TRY(set_devices(record, m, &f.plan, err));
+    TRY(set_counts(record, m, &f.plan, err));
     TRY(set_figures(record, m, &f, err));
     TRY(set_warnings(record, m, err));
     json_t *missing = json_incref(json_object_get(record, "missing"));

@@ -106,6 +106,8 @@ const struct record_member record_members[] = {
     {"times.engine_open_ns", INTEGER, OPTIONAL, "Weights are about to be read"},
     {"times.loaded_ns", INTEGER, 0, "The engine is ready"},
     {"requests", ARRAY, 0, "In the order of their submission"},
+    {"devices", ARRAY, OPTIONAL, "Those that ran something: memory as planned and as taken"},
+    {"counts", ARRAY, OPTIONAL, "What each device did for each layer since the engine was opened, counted by its backend"},
     {"derived", OBJECT, NEVER, "Figures: value, unit; each has its definition below"},
     {"warnings", ARRAY, OPTIONAL, "What the engine had to say"},
     {"failed", TEXT, CORE | NEVER | OPTIONAL, "Why there are no figures; not there when there are"},
@@ -119,16 +121,35 @@ static const struct record_member of_kernel[] = {
     {"arithmetic", TEXT, 0, "f32 or int8"},
     {"text_kernel", TEXT, 0, "Of those with prompts"},
     {"text_arithmetic", TEXT, 0, "f32, int8 or bf16"},
-    {"bytes", INTEGER, 0, "Of all used tensors of the type"},
+    {"bytes", INTEGER, 0, "Of all used tensors of the type on the device"},
+    {"device", TEXT, OPTIONAL, "gpu0, ...; not there: the CPU"},
 };
 static const struct record_member of_layer[] = {
     {"layer", INTEGER, NEVER, "From 0"},
-    {"device", TEXT, NEVER, ""},
+    {"device", TEXT, NEVER, "cpu, gpu0, ...; gpu0+cpu: its attention on the one, the rest on the other"},
     {"weight_bytes", INTEGER, 0, ""},
     {"kv_bytes", INTEGER, 0, "Of its share of the cache"},
 };
 static const struct record_member of_gpu[] = {
     {"name", TEXT, 0, ""},
+};
+static const struct record_member of_device[] = {
+    {"device", TEXT, NEVER, "cpu, gpu0, ..."},
+    {"name", TEXT, 0, ""},
+    {"backend", TEXT, 0, "cpu or cuda"},
+    {"arch", TEXT, 0, "Compute capability of a GPU"},
+    {"n_blocks", INTEGER, 0, "Parts of the model that ran there"},
+    {"cap_bytes", INTEGER, 0, "device_memory; 0: none"},
+    {"planned_bytes", INTEGER, 0, "Weights, cache and buffers, by the plan"},
+    {"free_before_bytes", INTEGER, 0, "Of its memory, before the engine was opened"},
+    {"taken_bytes", INTEGER, 0, "By how much that was less when it was loaded, whoever took it"},
+};
+static const struct record_member of_count[] = {
+    {"layer", INTEGER, NEVER, "From 0; -1: outside the layers"},
+    {"device", TEXT, NEVER, "cpu, gpu0, ..."},
+    {"n_ops", INTEGER, 0, "Operations"},
+    {"weight_bytes", INTEGER, 0, "Of the weights that they read; of experts, the most that can have been chosen"},
+    {"copied_bytes", INTEGER, 0, "Between the device and the host"},
 };
 static const struct record_member of_request[] = {
     {"submitted_ns", INTEGER, 0, "By the consumer's clock"},
@@ -150,5 +171,7 @@ const struct record_elements record_elements[] = {
     {"settings.effective.placement", of_layer, COUNT_OF(of_layer)},
     {"machine.gpus", of_gpu, COUNT_OF(of_gpu)},
     {"requests", of_request, COUNT_OF(of_request)},
+    {"devices", of_device, COUNT_OF(of_device)},
+    {"counts", of_count, COUNT_OF(of_count)},
 };
 const size_t n_record_elements = COUNT_OF(record_elements);

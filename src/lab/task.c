@@ -10,7 +10,7 @@
 
 /* ---- the table ------------------------------------------------------------------------------------- */
 
-enum value { COUNT, SEED, REAL, TRUTH, TEXT, WORD, LAYERS, OTHER };
+enum value { COUNT, SEED, REAL, TRUTH, TEXT, WORD, LAYERS, BYTES, OTHER };
 
 struct key {
     const char *name;
@@ -36,6 +36,9 @@ static const struct key settings_keys[] = {
     {"n_ubatch", COUNT, AT(settings.n_ubatch), 1, MOST, NULL, 0},
     {"n_seqs", COUNT, AT(settings.n_seqs), 0, MOST_CONCURRENCY, NULL, 0},
     {"n_gpu_layers", LAYERS, AT(settings.n_gpu_layers), 0, MOST, NULL, 0},
+    {"device_memory", BYTES, AT(settings.device_memory), 0, 0, NULL, 0},
+    {"n_cpu_moe", COUNT, AT(settings.n_cpu_moe), 0, MOST, NULL, 0},
+    {"placement", TEXT, AT(settings.placement), 0, 0, NULL, 0},
     {"exact", TRUTH, AT(settings.exact), 0, 0, NULL, 0},
     {"type_k", TEXT, AT(settings.type_k), 0, 0, NULL, 0},
     {"type_v", TEXT, AT(settings.type_v), 0, 0, NULL, 0},
@@ -125,6 +128,19 @@ static int set_layers(struct task *t, const struct key *k, const char *where, co
     return n_written < (int)n ? 0 : err_set(err, REDLINE_ARG, "%s.%s is too long", where, k->name);
 }
 
+/* A number, or a text like "8G". */
+static int set_bytes(struct task *t, const struct key *k, const char *where, const json_t *v, struct redline_err *err)
+{
+    char name[80];
+    const struct opt o = {k->name, NULL, OPT_BYTES, (char *)t + k->at, 0, 0, NULL};
+    snprintf(name, sizeof name, "%s.%s", where, k->name);
+    if (json_is_string(v)) return opt_set(&o, name, json_string_value(v), err);
+    if (!json_is_integer(v) || json_integer_value(v) < 0)
+        return err_set(err, REDLINE_ARG, "%s is neither a number of bytes nor a text like 8G", name);
+    *(uint64_t *)o.to = (uint64_t)json_integer_value(v);
+    return 0;
+}
+
 /* null and "auto" leave the default. */
 static int set(struct task *t, const struct key *k, const char *where, const json_t *v, struct redline_err *err)
 {
@@ -132,6 +148,7 @@ static int set(struct task *t, const struct key *k, const char *where, const jso
     if (json_is_null(v) || (text && strcmp(text, "auto") == 0 && k->value != TEXT)) return 0;
     if (k->value == COUNT || k->value == SEED || k->value == REAL) return set_number(t, k, where, v, err);
     if (k->value == LAYERS) return set_layers(t, k, where, v, err);
+    if (k->value == BYTES) return set_bytes(t, k, where, v, err);
     if (k->value == TRUTH && !json_is_boolean(v))
         return err_set(err, REDLINE_ARG, "%s.%s is neither true nor false", where, k->name);
     if (k->value != TRUTH && !text) return err_set(err, REDLINE_ARG, "%s.%s is not a text", where, k->name);

@@ -11,6 +11,9 @@
 struct task_settings {
     int n_threads, n_ctx, n_batch, n_ubatch, n_seqs; /* 0 for the first two and the last: automatic */
     char n_gpu_layers[16];             /* as the engine reads it: "auto", "all", a number */
+    const char *placement;             /* as the engine reads it, or NULL */
+    uint64_t device_memory;            /* bytes; 0: what is free */
+    int n_cpu_moe;
     bool exact;
     const char *type_k, *type_v, *cpu_mask;
 };

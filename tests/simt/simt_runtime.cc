@@ -2,7 +2,7 @@
  *
  *     SIMT_DEVICES  how many there are: 1
  *     SIMT_MEMORY   what each is said to have, in bytes or with K, M, G: 16G; allocations beyond it are refused
- *     SIMT_ARCH     compute capability: 90 for 9.0
+ *     SIMT_ARCH     compute capability: 90 for 9.0; one for all of them or a list, 75,90
  *
  * Streams are queues, emptied by whoever waits for them.  One lock is around everything, since kernels have their
  * shared memory in common.  Memory of a device can be touched only while that device works: not by the host, and not
@@ -129,10 +129,17 @@ cudaError_t cudaGetDeviceCount(int *n)
     return fail(*n ? cudaSuccess : cudaErrorNoDevice);
 }
 
+static int arch_of(int which)
+{
+    const char *list = getenv("SIMT_ARCH"), *at = list ? list : "90", *comma;
+    while (which-- > 0 && (comma = strchr(at, ','))) at = comma + 1;
+    return atoi(at);
+}
+
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *out, int which)
 {
     if (which < 0 || which >= n_devices()) return fail(cudaErrorInvalidDevice);
-    int arch = (int)setting("SIMT_ARCH", "90");
+    int arch = arch_of(which);
     *out = {};
     snprintf(out->name, sizeof out->name, "Simulated GPU");
     out->totalGlobalMem = setting("SIMT_MEMORY", "16G");

@@ -67,16 +67,22 @@ static void test_devices(void **)
     assert_string_equal(facts.name, "Simulated GPU");
     assert_string_equal(facts.arch, "9.0");
     assert_true(facts.total_bytes == 8ull << 30 && facts.free_bytes == facts.total_bytes);
-    SAYS(REDLINE_DEVICE, backend_gpu->facts(2, &facts, &err), "CUDA device 2");
+    SAYS(REDLINE_DEVICE, backend_gpu->facts(2, &facts, &err), "no GPU 2: of compute capability 8.0 or newer there are 2");
     params.device = 2;
-    SAYS(REDLINE_DEVICE, backend_gpu->open(&b, &params, &err), "CUDA device 2");
+    SAYS(REDLINE_DEVICE, backend_gpu->open(&b, &params, &err), "no GPU 2");
+    setenv("SIMT_ARCH", "75,86", 1); /* the older one does not count */
+    assert_int_equal(backend_gpu->n_devices(), 1);
+    OK(backend_gpu->facts(0, &facts, &err));
+    assert_string_equal(facts.arch, "8.6");
+    params.device = 0;
+    OK(backend_gpu->open(&b, &params, &err));
+    backend_gpu->close(&b);
     setenv("SIMT_DEVICES", "0", 1);
     assert_int_equal(backend_gpu->n_devices(), 0);
     unsetenv("SIMT_DEVICES");
     setenv("SIMT_ARCH", "75", 1);
     assert_int_equal(backend_gpu->n_devices(), 0);
-    params.device = 0;
-    SAYS(REDLINE_SUPPORT, backend_gpu->open(&b, &params, &err), "7.5");
+    SAYS(REDLINE_DEVICE, backend_gpu->open(&b, &params, &err), "there are 0");
     unsetenv("SIMT_ARCH");
     unsetenv("SIMT_MEMORY");
 }

@@ -5,17 +5,27 @@
 
 enum { OLDEST_ARCH = 80 };
 
-int device_count(void)
+/* CUDA's number of the nth device that kernels are there for; -1 where there are fewer.  *count: how many there are. */
+static int usable(int nth, int *count)
 {
-    int n = 0, best = 0;
+    int n = 0, found = -1, n_found = 0;
     if (cudaGetDeviceCount(&n) != cudaSuccess) n = 0;
     for (int i = 0; i < n; i++) {
         int major = 0;
         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, i);
-        best = MAX(best, major);
+        if (10 * major < OLDEST_ARCH) continue;
+        if (n_found++ == nth) found = i;
     }
     cudaGetLastError(); /* having none is no failure */
-    return 10 * best >= OLDEST_ARCH ? n : 0;
+    if (count) *count = n_found;
+    return found;
+}
+
+int device_count(void)
+{
+    int count;
+    usable(0, &count);
+    return count;
 }
 
 static int failure(struct redline_err *err, int index, const char *what, cudaError_t status)
@@ -25,10 +35,19 @@ static int failure(struct redline_err *err, int index, const char *what, cudaErr
                    "CUDA device %d: %s failed: %s", index, what, cudaGetErrorString(status));
 }
 
-int device_facts(int index, struct backend_facts *out, struct redline_err *err)
+static int missing(struct redline_err *err, int nth)
+{
+    int count;
+    usable(nth, &count);
+    return err_set(err, REDLINE_DEVICE, "there is no GPU %d: of compute capability 8.0 or newer there are %d", nth, count);
+}
+
+int device_facts(int nth, struct backend_facts *out, struct redline_err *err)
 {
     cudaDeviceProp p;
     size_t free_bytes = 0, total_bytes = 0;
+    int index = usable(nth, NULL);
+    if (index < 0) return missing(err, nth);
     cudaError_t status = cudaGetDeviceProperties(&p, index);
     if (status == cudaSuccess) status = cudaSetDevice(index);
     if (status == cudaSuccess) status = cudaMemGetInfo(&free_bytes, &total_bytes);
@@ -40,9 +59,11 @@ int device_facts(int index, struct backend_facts *out, struct redline_err *err)
     return 0;
 }
 
-int device_open(struct device *d, int index, struct redline_err *err)
+int device_open(struct device *d, int nth, struct redline_err *err)
 {
     cudaDeviceProp p;
+    int index = usable(nth, NULL);
+    if (index < 0) return missing(err, nth);
     cudaError_t status = cudaGetDeviceProperties(&p, index);
     if (status != cudaSuccess) return failure(err, index, "opening it", status);
     d->index = index;
@@ -50,10 +71,6 @@ int device_open(struct device *d, int index, struct redline_err *err)
     d->n_multiprocessors = p.multiProcessorCount;
     d->most_shared_bytes = p.sharedMemPerBlockOptin;
     snprintf(d->name, sizeof d->name, "%.95s", p.name);
-    if (d->arch < OLDEST_ARCH)
-        return err_set(err, REDLINE_SUPPORT,
-                       "CUDA device %d, %s, has compute capability %d.%d, and 8.0 or newer is needed", index, p.name,
-                       p.major, p.minor);
     device_use(d);
     device_check(d, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking), "making a stream");
     return device_status(d, err);

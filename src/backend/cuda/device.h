@@ -17,7 +17,7 @@ extern "C" {
 }
 
 struct device {
-    int index;
+    int index;                 /* as CUDA counts */
     char name[96];
     cudaStream_t stream;
     int n_multiprocessors;
@@ -27,12 +27,13 @@ struct device {
     const char *failed_at;     /* what it was to do */
 };
 
-/* How many a driver knows; 0 without one. */
+/* How many a driver knows that have compute capability 8.0 or newer, in its order; others do not count.  0 without a
+ * driver. */
 int device_count(void);
-int device_facts(int index, struct backend_facts *out, struct redline_err *err);
+int device_facts(int nth, struct backend_facts *out, struct redline_err *err);
 
-/* Of compute capability 8.0 or newer; each thread that calls CUDA for it must device_use() it first. */
-int  device_open(struct device *d, int index, struct redline_err *err);
+/* Each thread that calls CUDA for it must device_use() it first. */
+int  device_open(struct device *d, int nth, struct redline_err *err);
 void device_close(struct device *d); /* accepts {}; leaves {} */
 void device_use(struct device *d);
 

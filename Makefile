@@ -51,7 +51,7 @@ asan: setup
 	@cmake --build build-asan -j $(JOBS)
 	ASAN_OPTIONS=detect_leaks=1 ctest --test-dir build-asan --output-on-failure -j $(JOBS) -LE long
 
-# What takes minutes with sanitizers: whole models and every operation on the simulated GPU.
+# What takes minutes with sanitizers: the simulated GPU, models in every placement, the quality of models.
 asan-long: setup
 	@cmake --preset asan >/dev/null
 	@cmake --build build-asan -j $(JOBS)

@@ -117,12 +117,6 @@ struct redline_plan {
 int redline_plan(const struct redline_model *model, const struct redline_engine_params *params,
                  struct redline_plan *out, struct redline_err *err);
 
-struct redline_plan_layer {
-    uint64_t weight_bytes, kv_bytes;
-};
-int redline_plan_layer(const struct redline_model *model, const struct redline_plan *plan, int layer,
-                       struct redline_plan_layer *out, struct redline_err *err);
-
 enum redline_part { /* of a model: what runs on one device */
     REDLINE_PART_EMBEDDING,
     REDLINE_PART_ATTENTION,

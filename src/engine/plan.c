@@ -232,21 +232,6 @@ int redline_plan_blocks(const struct redline_model *model, const struct redline_
     return 0;
 }
 
-int redline_plan_layer(const struct redline_model *model, const struct redline_plan *plan, int layer,
-                       struct redline_plan_layer *out, struct redline_err *err)
-{
-    TRY(modelfile_runnable(model, err));
-    TRY(check_range("the layer", layer, 0, model->h.n_layers - 1, err));
-    const struct hparams *h = &model->h;
-    uint64_t n_rings = 0, paged = plan->kv_bytes - plan->kv_ring_bytes;
-    for (int i = 0; i < h->n_layers; i++) n_rings += plan->kv_ring_bytes > 0 && hparams_windowed(h, i);
-    bool ring = plan->kv_ring_bytes > 0 && hparams_windowed(h, layer);
-    *out = (struct redline_plan_layer){
-        .kv_bytes = ring ? plan->kv_ring_bytes / n_rings : paged / ((uint64_t)h->n_layers - n_rings),
-        .weight_bytes = model->weights.layers[layer].bytes};
-    return 0;
-}
-
 static double gib(uint64_t bytes)
 {
     return (double)bytes / (double)(1u << 30);

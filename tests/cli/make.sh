@@ -89,7 +89,7 @@ only "files of imatrix" "cut.gguf one.gguf other.gguf q.gguf r.gguf text two.ggu
 rm -f -- *
 "$redline" synth qwen3-0.6b F32 big.gguf -t 1 2>"$tmp/stopped" &
 job=$!
-sleep 0.2
+writing $job .
 kill -TERM $job
 wait $job
 check "stopped" 0 "redline: stopped at" cat "$tmp/stopped"

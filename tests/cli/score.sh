@@ -135,7 +135,7 @@ check "a full standard output" 3 "cannot be written" sh -c "exec '$redline' scor
 mkdir stop
 "$redline" score "$demo" -f "$heldout" -t 1 --exact --save stop/a.rec 2>"$tmp/stopped" &
 job=$!
-sleep 0.4
+writing $job stop
 kill -TERM $job
 wait $job
 check "stopped" 0 "redline: stopped" cat "$tmp/stopped"

@@ -8,8 +8,8 @@
 #include "base.h"
 #include "bench_print.h"
 #include "cmd.h"
-#include "limits.h"
 #include "placement.h"
+#include "probe_limits.h"
 #include "settings.h"
 
 struct bench_command {

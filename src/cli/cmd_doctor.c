@@ -7,9 +7,9 @@
 #include "base.h"
 #include "cmd.h"
 #include "doctor.h"
-#include "limits.h"
 #include "mem.h"
 #include "placement.h"
+#include "probe_limits.h"
 #include "settings.h"
 #include "store.h"
 

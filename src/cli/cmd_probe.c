@@ -7,7 +7,7 @@
 
 #include "base.h"
 #include "cmd.h"
-#include "limits.h"
+#include "probe_limits.h"
 #include "settings.h"
 
 struct probe {

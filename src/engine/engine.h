@@ -10,7 +10,7 @@
 #include "modelfile.h"
 #include "redline_probe.h"
 #include "sampler.h"
-#include "sched.h"
+#include "scheduler.h"
 
 struct redline_session {
     struct redline_engine *engine; /* borrowed */

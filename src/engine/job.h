@@ -11,7 +11,7 @@
 
 #include "engine.h"
 #include "sampler.h"
-#include "sched.h"
+#include "scheduler.h"
 
 enum waiting { WAITING_NOT, WAITING_NEWS, WAITING_END }; /* what the consumer sleeps for */
 

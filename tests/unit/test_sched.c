@@ -1,5 +1,5 @@
 /* test_sched.c - the scheduler by simulation: thousands of steps of made-up requests, seeded, with the
- * promises of sched.h checked at every one. */
+ * promises of scheduler.h checked at every one. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -10,7 +10,7 @@
 
 #include "base.h"
 #include "rng.h"
-#include "sched.h"
+#include "scheduler.h"
 
 enum { MOST_JOBS = 64, MOST_SEQS = 12, PAGE = 64, MOST_SESSIONS = 16 };
 

@@ -1,5 +1,5 @@
-/* sched.c - admission in order of arrival, and shares of a step. */
-#include "sched.h"
+/* scheduler.c - admission in order of arrival, and shares of a step. */
+#include "scheduler.h"
 
 #include "base.h"
 

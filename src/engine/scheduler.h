@@ -1,4 +1,4 @@
-/* sched.h - who runs in the next step: a pure function of what is there.
+/* scheduler.h - who runs in the next step: a pure function of what is there.
  *
  * Requests stand in the order of their arrival and start in that order, each when its whole need of the
  * cache (prompt and the longest answer) can be promised to it: so the cache is never overcommitted, no
@@ -11,8 +11,8 @@
  *
  * Where every token sees all of its sequence, a request is fed in one step: it starts in the step that has
  * room for the whole of it. */
-#ifndef SCHED_H
-#define SCHED_H
+#ifndef SCHEDULER_H
+#define SCHEDULER_H
 
 #include <stdbool.h>
 #include <stdint.h>

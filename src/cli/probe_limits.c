@@ -1,5 +1,5 @@
-/* limits.c - finding, reading, measuring and keeping the record of the machine's limits. */
-#include "limits.h"
+/* probe_limits.c - finding, reading, measuring and keeping the record of the machine's limits. */
+#include "probe_limits.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
-/* limits.h - the machine's measured limits for commands: from the record that is kept, or measured and kept.
+/* probe_limits.h - the machine's measured limits for commands: from the record that is kept, or measured and kept.
  *
  * The record lies in $XDG_CACHE_HOME/redline, or ~/.cache/redline, under a name made of the machine's
  * fingerprint: machines that share a home each have their own. */
-#ifndef LIMITS_H
-#define LIMITS_H
+#ifndef PROBE_LIMITS_H
+#define PROBE_LIMITS_H
 
 #include "redline_probe.h"
 

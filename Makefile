@@ -16,7 +16,7 @@ $(error In CI, REDLINE_TEST_DATA must name the folder of reference data)
 endif
 endif
 
-.PHONY: build run install test check asan asan-long cuda tsan stress fuzz kcheck browser tidy format setup clean
+.PHONY: build run install test check asan asan-long cuda tsan stress fuzz kcheck browser tidy setup clean
 
 build: setup
 	@cmake --preset release -DREDLINE_WERROR=$(WERROR) -DREDLINE_CUDA=$(CUDA) >/dev/null
@@ -100,9 +100,6 @@ browser: build
 
 tidy: setup
 	@tools/tidy
-
-format:
-	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
 setup:
 	@tools/setup

@@ -36,6 +36,7 @@ enum {
     LINE = 64,
     RUN_SHIFT = 10,
 };
+#define TAKEN_BACK (UINT64_C(1) << 32)
 _Static_assert(TEAM_MAX < 1 << RUN_SHIFT, "the start gate holds a number of members");
 
 struct gate { /* a counter to wait on, on a cache line of its own */
@@ -47,15 +48,17 @@ struct member {
     struct team *team;
     pthread_t thread;
     int id;
-    _Alignas(LINE) int n_calm;  /* waits to come that shall not spin */
-    _Atomic uint64_t slept_ns;  /* at barriers, so far; written by the member alone */
+    _Alignas(LINE) _Atomic uint64_t taken; /* of its range: 1 for each item from the front, TAKEN_BACK from the back */
+    _Alignas(LINE) int n_calm; /* waits to come that shall not spin */
+    bool is_empty;             /* its range, as it has found */
+    _Atomic uint64_t slept_ns; /* at barriers, so far; written by the member alone */
 };
 
 struct team {
     struct gate start;   /* run << RUN_SHIFT | members that take part; 0 of them: the end */
     struct gate barrier; /* moves on when all members have arrived */
     _Alignas(LINE) _Atomic int n_arrived;
-    _Alignas(LINE) _Atomic int64_t next;
+    _Alignas(LINE) _Atomic int n_open; /* members that have not found their range empty */
     _Alignas(LINE) int n_members; /* that take part */
     int n_all;
     int n_started;       /* threads to join: members 1..n_started */
@@ -106,11 +109,19 @@ static void gate_move(struct gate *g, uint32_t value)
         syscall(SYS_futex, &g->value, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
+/* Nobody takes anything meanwhile. */
+static void fill_ranges(struct team *t)
+{
+    for (int i = 0; i < t->n_members; i++) atomic_store_explicit(&t->members[i].taken, 0, memory_order_relaxed);
+    atomic_store_explicit(&t->n_open, t->n_members, memory_order_relaxed);
+}
+
 void team_barrier(struct team *t, int member)
 {
     int n = t->n_members; /* once the last has arrived, the next run may have another number */
+    t->members[member].is_empty = false;
     if (n == 1) {
-        atomic_store_explicit(&t->next, 0, memory_order_relaxed);
+        fill_ranges(t);
         return;
     }
     uint32_t seen = atomic_load_explicit(&t->barrier.value, memory_order_acquire);
@@ -119,13 +130,8 @@ void team_barrier(struct team *t, int member)
         return;
     }
     atomic_store_explicit(&t->n_arrived, 0, memory_order_relaxed);
-    atomic_store_explicit(&t->next, 0, memory_order_relaxed);
+    fill_ranges(t);
     gate_move(&t->barrier, seen + 1);
-}
-
-int64_t team_next(struct team *t)
-{
-    return atomic_fetch_add_explicit(&t->next, 1, memory_order_relaxed);
 }
 
 void team_range(const struct team *t, int member, int64_t n, int64_t grain, int64_t *first,
@@ -134,6 +140,30 @@ void team_range(const struct team *t, int member, int64_t n, int64_t grain, int6
     int64_t n_grains = CEIL_DIV(n, grain), size = t->n_members;
     *first = MIN(n, n_grains * member / size * grain);
     *last = MIN(n, n_grains * (member + 1) / size * grain);
+}
+
+/* One of the items that belong to member `of`, if any is left. */
+static bool take(struct team *t, int of, int64_t n, uint64_t step, int64_t *item)
+{
+    int64_t first, last;
+    team_range(t, of, n, 1, &first, &last);
+    uint64_t was = atomic_fetch_add_explicit(&t->members[of].taken, step, memory_order_relaxed);
+    int64_t front = (int64_t)(was % TAKEN_BACK), back = (int64_t)(was / TAKEN_BACK);
+    *item = step == TAKEN_BACK ? last - 1 - back : first + front;
+    return front + back < last - first;
+}
+
+bool team_next(struct team *t, int member, int64_t n, int64_t *item)
+{
+    struct member *own = &t->members[member];
+    if (!own->is_empty) {
+        if (take(t, member, n, 1, item)) return true;
+        own->is_empty = true;
+        atomic_fetch_sub_explicit(&t->n_open, 1, memory_order_relaxed);
+    }
+    for (int i = 1; i < t->n_members && atomic_load_explicit(&t->n_open, memory_order_relaxed) > 0; i++)
+        if (take(t, (member + i) % t->n_members, n, TAKEN_BACK, item)) return true;
+    return false;
 }
 
 static void *member_main(void *user)
@@ -164,7 +194,7 @@ void team_run(struct team *t, team_fn *fn, void *user)
 {
     t->fn = fn;
     t->user = user;
-    atomic_store_explicit(&t->next, 0, memory_order_relaxed);
+    fill_ranges(t);
     if (t->n_members > 1) open_start(t, t->n_members);
     fn(user, t, 0);
     team_barrier(t, 0);

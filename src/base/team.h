@@ -9,6 +9,7 @@
 #ifndef TEAM_H
 #define TEAM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "err.h"
@@ -38,9 +39,11 @@ void team_run(struct team *team, team_fn *fn, void *user);
 /* Inside fn: waits for all members.  Everything written before it is visible to all after it. */
 void team_barrier(struct team *team, int member);
 
-/* Inside fn, between two barriers: hands out 0, 1, 2, ... to whoever asks first; team_barrier() starts
- * it again from 0.  For work items of uneven cost. */
-int64_t team_next(struct team *team);
+/* Inside fn, for (int64_t item; team_next(team, member, n, &item);): hands out 0..n-1, each once until the next
+ * team_barrier(); n, below 2^32, is the same for all until then.  A member goes through its part of team_range() from
+ * the front and then helps others from the back of theirs: so each reads memory in one piece, and nobody waits long
+ * for a slower one. */
+bool team_next(struct team *team, int member, int64_t n, int64_t *item);
 
 /* The part [*first, *last) of n items that belongs to a member; boundaries are multiples of grain. */
 void team_range(const struct team *team, int member, int64_t n, int64_t grain, int64_t *first,

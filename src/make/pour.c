@@ -50,7 +50,9 @@ static void make_batch(void *user, struct team *team, int member)
     const struct dtype_info *info = dtype_info(job->tensors[p->i_tensor].to);
     float *scratch = p->scratch + (size_t)member * POUR_PIECE;
     if (member == 0) p->status = gguf_write_data(p->w, p->ready.bytes, p->ready.n, p->err);
-    for (uint64_t at; (at = (uint64_t)team_next(team) * POUR_PIECE) < p->n;) {
+    int64_t n_pieces = (int64_t)CEIL_DIV(p->n, (uint64_t)POUR_PIECE);
+    for (int64_t piece; team_next(team, member, n_pieces, &piece);) {
+        uint64_t at = (uint64_t)piece * POUR_PIECE;
         size_t n = (size_t)MIN(p->n - at, (uint64_t)POUR_PIECE);
         job->fill(job->maker, p->i_tensor, p->made.bytes + dtype_row_bytes(info, at), p->first + at, n, scratch);
     }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,13 +30,13 @@ static struct redline_err err;
 
 /* ---- team ----------------------------------------------------------------------------------------- */
 
-enum { ROUNDS = 300, ROUNDS_FEW = 5 };
+enum { ROUNDS = 300, ROUNDS_FEW = 5, N_ITEMS = 10 };
 
 struct job {
     int size;
     _Atomic int arrived;
     _Atomic int wrong;
-    _Atomic int64_t items;
+    _Atomic int taken[N_ITEMS]; /* how often */
     int plain[TEAM_MAX]; /* written by its member alone, read by all after a barrier */
 };
 
@@ -48,7 +49,7 @@ static void count(struct job *job, struct team *team, int member, int n_rounds)
         if (atomic_load(&job->arrived) < i * job->size) atomic_fetch_add(&job->wrong, 1);
         for (int j = 0; j < job->size; j++)
             if (job->plain[j] != i) atomic_fetch_add(&job->wrong, 1);
-        while (team_next(team) < 10) atomic_fetch_add(&job->items, 1);
+        for (int64_t item; team_next(team, member, N_ITEMS, &item);) atomic_fetch_add(&job->taken[item], 1);
         team_barrier(team, member);
     }
 }
@@ -77,11 +78,52 @@ static void test_team_in_step(void **state)
             team_run(team, count_rounds, &job);
             assert_int_equal(job.wrong, 0);
             assert_int_equal(job.arrived, ROUNDS * sizes[i]);
-            assert_int_equal(job.items, ROUNDS * 10);
+            for (int item = 0; item < N_ITEMS; item++) assert_int_equal(job.taken[item], ROUNDS);
         }
         team_free(&team);
         assert_null(team);
     }
+}
+
+enum { N_MANY = 1000, N_HELPERS = 4 };
+
+struct help {
+    _Atomic int taken[N_MANY];
+    _Atomic bool is_done;
+    int64_t order[N_MANY], n_ordered; /* what member 1 took of its own range */
+    int stuck;                        /* this member waits until the others have done everything */
+};
+
+static void help_out(void *user, struct team *team, int member)
+{
+    struct help *h = user;
+    int64_t item, first, last, n_done = 0;
+    team_range(team, 1, N_MANY, 1, &first, &last);
+    if (member == h->stuck)
+        while (!atomic_load(&h->is_done)) sched_yield();
+    while (team_next(team, member, N_MANY, &item)) {
+        atomic_fetch_add(&h->taken[item], 1);
+        if (member == 1 && item >= first && item < last) h->order[h->n_ordered++] = item;
+    }
+    for (int i = 0; i < N_MANY; i++) n_done += atomic_load(&h->taken[i]);
+    if (n_done == N_MANY) atomic_store(&h->is_done, true);
+}
+
+/* Who is held up loses its work to the others; who is not goes through its own range in order. */
+static void test_team_help(void **state)
+{
+    struct team *team;
+    (void)state;
+    assert_int_equal(team_new(&team, N_HELPERS, &err), 0);
+    for (int stuck = 0; stuck < N_HELPERS; stuck++) {
+        static struct help h;
+        h = (struct help){.stuck = stuck};
+        team_run(team, help_out, &h);
+        for (int i = 0; i < N_MANY; i++) assert_int_equal(h.taken[i], 1);
+        for (int64_t i = 1; i < h.n_ordered; i++) assert_int_equal(h.order[i], h.order[i - 1] + 1);
+        if (stuck == 1) assert_int_equal(h.n_ordered, 0);
+    }
+    team_free(&team);
 }
 
 static void only_barriers(void *user, struct team *team, int member)
@@ -419,6 +461,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_team_in_step),
+        cmocka_unit_test(test_team_help),
         cmocka_unit_test(test_team_limit),
         cmocka_unit_test(test_team_barrier_time),
         cmocka_unit_test(test_team_sleeps_between_runs),

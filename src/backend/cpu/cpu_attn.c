@@ -331,7 +331,7 @@ static void attend_in_pieces(const struct work *w, int n_items, int n_pieces, in
     size_t item_floats = (size_t)(most * w->n_share) * query_floats;
     float *partial = m->b->scratch.partial;
 
-    for (int64_t next; (next = team_next(m->team)) < (int64_t)n_items * n_pieces;) {
+    for (int64_t next; team_next(m->team, m->id, (int64_t)n_items * n_pieces, &next);) {
         int item = (int)(next / n_pieces), piece = (int)(next % n_pieces);
         struct group g = nth_group(m->batch, item / n_kv_heads, most);
         struct state s = w->piece;
@@ -345,7 +345,7 @@ static void attend_in_pieces(const struct work *w, int n_items, int n_pieces, in
         }
     }
     team_barrier(m->team, m->id);
-    for (int64_t item; (item = team_next(m->team)) < n_items;) {
+    for (int64_t item; team_next(m->team, m->id, n_items, &item);) {
         struct group g = nth_group(m->batch, (int)item / n_kv_heads, most);
         struct state to = w->running;
         int n = g.n_tokens * w->n_share;
@@ -374,10 +374,11 @@ void cpu_op_attend(const struct cpu_member *m, const struct op_attend *op)
             return;
         }
     }
-    /* Items are handed out in the order of tokens, so the group is found by walking on. */
+    /* Items come in the order of tokens but for those that others leave, so the group is found by walking on. */
     int64_t at = 0;
     struct group g = group_at(m->batch, 0, most);
-    for (int64_t next; (next = team_next(m->team)) < n_items;) {
+    for (int64_t next; team_next(m->team, m->id, n_items, &next);) {
+        if (at > next / n_heads) g = group_at(m->batch, 0, most), at = 0;
         for (; at < next / n_heads; at++) g = group_at(m->batch, g.token + g.n_tokens, most);
         attend_whole(&w, g, (int)(next % n_heads));
     }

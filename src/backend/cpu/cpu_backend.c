@@ -172,6 +172,7 @@ static size_t lay_out(struct cpu_scratch *s, char *p, const struct step_limits *
         {&s->slot_of, n_tokens * used * sizeof(int32_t)},
         {&s->token_of, n_tokens * used * sizeof(int32_t)},
         {&s->expert_first, ((size_t)l->n_experts + 1) * sizeof(int32_t)},
+        {&s->wanted, ((size_t)l->n_experts + 1) * sizeof(int32_t)},
         {&s->strip, (size_t)n_threads * s->strip_bytes},
         {&s->attn, (size_t)n_threads * s->attn_floats * sizeof(float)},
         {&s->partial, cpu_attn_partial_floats(l, n_threads) * sizeof(float)},

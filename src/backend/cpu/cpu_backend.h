@@ -41,6 +41,7 @@ struct cpu_scratch {
     int32_t *slot_of;     /* [T, used] row in expert order */
     int32_t *token_of;    /* [T * used] the other way */
     int32_t *expert_first; /* [E + 1] first row of each expert */
+    int32_t *wanted;       /* [1 + E] how many experts have rows, and which */
     char *strip;          /* per member: PASSING of the widest weight, packed for the moment */
     size_t strip_bytes;   /* of one member */
     float *attn;          /* per member: queries, scores, running and partial state */
@@ -142,8 +143,10 @@ struct cpu_rows cpu_rows_of(const struct cpu_rows *all, int first, int n, int st
 void cpu_norm_row(const struct kern_ops *kern, const struct norm *norm, float *y, const float *x, size_t n);
 /* The kernel of an activation. */
 enum kern_act cpu_act(enum activation act);
-/* A number of rows per work item, a multiple of grain and of STRIP: two for every member, more where items are long. */
+/* A number of rows per work item, where the members share n_rows: a multiple of grain and of STRIP. */
 int cpu_chunk(const struct cpu_member *m, int n_rows, int grain);
+/* for (int first, last; cpu_next_rows(...);): the items of n_rows, as team_next() hands them out. */
+bool cpu_next_rows(const struct cpu_member *m, int n_rows, int chunk, int *first, int *last);
 
 /* Address of position batch->pos[t] of head h in a layer's key or value pages. */
 char *cpu_kv_slot(const struct cpu_member *m, const struct kv_layer *kv, char *pages, size_t page_bytes,

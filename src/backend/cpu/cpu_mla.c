@@ -16,10 +16,8 @@ static struct cpu_rows rows_of_head(const struct cpu_rows *all, int h, int n_hea
 static void product(const struct cpu_member *m, const struct linear *w, const struct cpu_rows *x, float *y)
 {
     int n_rows = w->w.n_rows, chunk = cpu_chunk(m, n_rows, 2 * STRIP);
-    for (int64_t next; (next = team_next(m->team)) * chunk < n_rows;) {
-        int first = (int)next * chunk;
-        cpu_mm(m, w, 0, x, first, MIN(first + chunk, n_rows), y, (size_t)n_rows);
-    }
+    for (int first, last; cpu_next_rows(m, n_rows, chunk, &first, &last);)
+        cpu_mm(m, w, 0, x, first, last, y, (size_t)n_rows);
     team_barrier(m->team, m->id);
 }
 
@@ -50,7 +48,7 @@ static void expand(const struct cpu_member *m, const struct op_mla *op)
     size_t v_stride = (size_t)(op->n_heads * kv->d_v), n_rot = (size_t)op->rope.n_rot;
     struct cpu_source from = {s->kv_latent, NULL, n_latent, m->batch->n_tokens, op->kv_rank, .per_token = 1};
     struct cpu_rows x = cpu_prepare(m, &from, NULL, cpu_wants(m->b, &op->wk_b));
-    for (int64_t h; (h = team_next(m->team)) < op->n_heads;) {
+    for (int64_t h; team_next(m->team, m->id, op->n_heads, &h);) {
         float *k = s->k + (size_t)h * (size_t)kv->d_k, *v = s->v + (size_t)h * (size_t)kv->d_v;
         cpu_mm(m, &wk, (int)h, &x, 0, op->d_nope, k, k_stride);
         cpu_mm(m, &wv, (int)h, &x, 0, kv->d_v, v, v_stride);
@@ -86,7 +84,7 @@ static void absorb(const struct cpu_member *m, const struct op_mla *op)
     struct cpu_source from = {q, NULL, d, m->batch->n_tokens * op->n_heads, op->d_nope,
                               .per_token = op->n_heads};
     struct cpu_rows all = cpu_prepare(m, &from, NULL, cpu_wants(m->b, &op->wk_b));
-    for (int64_t h; (h = team_next(m->team)) < op->n_heads;) {
+    for (int64_t h; team_next(m->team, m->id, op->n_heads, &h);) {
         struct cpu_rows x = rows_of_head(&all, (int)h, op->n_heads);
         float *out = op->q + (size_t)h * d_k;
         cpu_mm(m, &wk, (int)h, &x, 0, op->kv_rank, out, n_heads * d_k);
@@ -143,7 +141,7 @@ void cpu_op_heads(const struct cpu_member *m, const struct op_heads *op)
     size_t n_in = (size_t)w->n_cols, n_out = (size_t)w->n_rows;
     struct cpu_source from = {op->in, NULL, n_in, m->batch->n_tokens * w->n_mats, w->n_cols, .per_token = w->n_mats};
     struct cpu_rows all = cpu_prepare(m, &from, NULL, cpu_wants(m->b, w));
-    for (int64_t h; (h = team_next(m->team)) < w->n_mats;) {
+    for (int64_t h; team_next(m->team, m->id, w->n_mats, &h);) {
         struct cpu_rows x = rows_of_head(&all, (int)h, w->n_mats);
         cpu_mm(m, &l, (int)h, &x, 0, w->n_rows, op->out + (size_t)h * n_out, (size_t)w->n_mats * n_out);
     }

@@ -31,9 +31,18 @@ int cpu_chunk(const struct cpu_member *m, int n_rows, int grain)
         b = rest;
     }
     grain = grain / a * STRIP;
-    int share = n_rows / (team_size(m->team) * 2);
+    int share = n_rows / (team_size(m->team) * 8);
     if (m->batch->n_tokens >= MANY_TOKENS) share = MIN(share, TILE_ROWS); /* long items, so small ones suffice */
     return MAX(grain, ROUND_UP(share, grain));
+}
+
+bool cpu_next_rows(const struct cpu_member *m, int n_rows, int chunk, int *first, int *last)
+{
+    int64_t item;
+    if (!team_next(m->team, m->id, CEIL_DIV(n_rows, chunk), &item)) return false;
+    *first = (int)item * chunk;
+    *last = MIN(*first + chunk, n_rows);
+    return true;
 }
 
 void cpu_norm_row(const struct kern_ops *kern, const struct norm *norm, float *y, const float *x, size_t n)

@@ -107,7 +107,7 @@ static void choose(const struct op_moe *op, float *score, const struct kern_ops 
     if (op->share_scale != 1) kern->scale(share, op->share_scale, n_used);
 }
 
-/* expert_first, slot_of and token_of from chosen; one member does it for all. */
+/* expert_first, slot_of, token_of and wanted from chosen; one member does it for all. */
 static void sort_by_expert(const struct cpu_scratch *s, int n_rows, int n_experts, int n_used)
 {
     for (int e = 0; e <= n_experts; e++) s->expert_first[e] = 0;
@@ -120,6 +120,9 @@ static void sort_by_expert(const struct cpu_scratch *s, int n_rows, int n_expert
     }
     for (int e = n_experts; e > 0; e--) s->expert_first[e] = s->expert_first[e - 1];
     s->expert_first[0] = 0;
+    s->wanted[0] = 0;
+    for (int e = 0; e < n_experts; e++)
+        if (s->expert_first[e + 1] > s->expert_first[e]) s->wanted[++s->wanted[0]] = e;
 }
 
 static void route(const struct cpu_member *m, const struct op_moe *op, const struct cpu_rows *x)
@@ -146,17 +149,27 @@ static struct cpu_rows expert_rows(const struct cpu_rows *all, const struct cpu_
     return cpu_rows_of(all, first, s->expert_first[expert + 1] - first, 1);
 }
 
+/* Work items are some rows of one expert, expert after expert. */
+static bool next_expert_rows(const struct cpu_member *m, int width, int *expert, int *first, int *last)
+{
+    const int32_t *wanted = m->b->scratch.wanted;
+    int chunk = MIN(width, cpu_chunk(m, wanted[0] * width, 2 * STRIP)), n_chunks = CEIL_DIV(width, chunk);
+    int64_t item;
+    if (!team_next(m->team, m->id, (int64_t)wanted[0] * n_chunks, &item)) return false;
+    *expert = wanted[1 + item / n_chunks];
+    *first = (int)(item % n_chunks) * chunk;
+    *last = MIN(*first + chunk, width);
+    return true;
+}
+
 static void experts_up(const struct cpu_member *m, const struct op_moe *op, const struct cpu_rows *x)
 {
     const struct cpu_scratch *s = &m->b->scratch;
     bool gated = op->gate.w.n_mats > 0;
     float *up = gated ? s->up : s->hidden;
-    int width = op->up.w.n_rows, chunk = cpu_chunk(m, width, 2 * STRIP), n_chunks = CEIL_DIV(width, chunk);
-    for (int64_t next; (next = team_next(m->team)) < (int64_t)op->router.w.n_rows * n_chunks;) {
-        int expert = (int)(next / n_chunks), first = (int)(next % n_chunks) * chunk;
-        int last = MIN(first + chunk, width);
+    int width = op->up.w.n_rows;
+    for (int expert, first, last; next_expert_rows(m, width, &expert, &first, &last);) {
         struct cpu_rows rows = expert_rows(x, s, expert);
-        if (rows.n_tokens == 0) continue;
         size_t offset = (size_t)s->expert_first[expert] * (size_t)width;
         if (gated) cpu_mm(m, &op->gate, expert, &rows, first, last, s->hidden + offset, (size_t)width);
         cpu_mm(m, &op->up, expert, &rows, first, last, up + offset, (size_t)width);
@@ -173,12 +186,10 @@ static void experts_down(const struct cpu_member *m, const struct op_moe *op,
                          const struct cpu_rows *hidden)
 {
     const struct cpu_scratch *s = &m->b->scratch;
-    int width = op->down.w.n_rows, chunk = cpu_chunk(m, width, 2 * STRIP), n_chunks = CEIL_DIV(width, chunk);
-    for (int64_t next; (next = team_next(m->team)) < (int64_t)op->router.w.n_rows * n_chunks;) {
-        int expert = (int)(next / n_chunks), first = (int)(next % n_chunks) * chunk;
+    int width = op->down.w.n_rows;
+    for (int expert, first, last; next_expert_rows(m, width, &expert, &first, &last);) {
         struct cpu_rows rows = expert_rows(hidden, s, expert);
-        if (rows.n_tokens == 0) continue;
-        cpu_mm(m, &op->down, expert, &rows, first, MIN(first + chunk, width),
+        cpu_mm(m, &op->down, expert, &rows, first, last,
                s->rows + (size_t)s->expert_first[expert] * (size_t)width, (size_t)width);
     }
     team_barrier(m->team, m->id);

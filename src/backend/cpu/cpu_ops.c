@@ -92,8 +92,7 @@ void cpu_op_project(const struct cpu_member *m, const struct op_project *op)
     size_t stride = (size_t)w->n_rows;
     bool normed = op->post.kind != NORM_NONE || op->after.kind != NORM_NONE;
     int chunk = cpu_chunk(m, w->n_rows, 2 * STRIP);
-    for (int64_t next; (next = team_next(m->team)) * chunk < w->n_rows;) {
-        int first = (int)next * chunk, last = MIN(first + chunk, w->n_rows);
+    for (int first, last; cpu_next_rows(m, w->n_rows, chunk, &first, &last);) {
         for (int t = 0, n; t < in.n_tokens; t += n) {
             n = cpu_pass_tokens(m, &op->w, 0, first, last, in.n_tokens - t);
             struct cpu_rows x = cpu_rows_of(&in, t, n, 1);
@@ -142,8 +141,7 @@ void cpu_op_glu(const struct cpu_member *m, const struct op_glu *op)
     struct cpu_rows x = cpu_prepare(m, &from, &op->norm, forms);
     if (op->share) weigh_rows(m, op->share, &x, w->n_cols);
     int chunk = cpu_chunk(m, w->n_rows, 2 * STRIP);
-    for (int64_t next; (next = team_next(m->team)) * chunk < w->n_rows;) {
-        int first = (int)next * chunk, last = MIN(first + chunk, w->n_rows);
+    for (int first, last; cpu_next_rows(m, w->n_rows, chunk, &first, &last);) {
         for (int t = 0, n; t < x.n_tokens; t += n) {
             n = cpu_pass_tokens(m, &op->up, 0, first, last, x.n_tokens - t);
             glu_columns(m, op, &x, first, last, t, n);
@@ -159,8 +157,7 @@ void cpu_op_head(const struct cpu_member *m, const struct op_head *op)
     struct cpu_rows x = cpu_prepare(m, &from, &op->norm, cpu_wants(m->b, w));
     size_t stride = (size_t)w->n_rows;
     int chunk = cpu_chunk(m, w->n_rows, 2 * STRIP);
-    for (int64_t next; (next = team_next(m->team)) * chunk < w->n_rows;) {
-        int first = (int)next * chunk, last = MIN(first + chunk, w->n_rows);
+    for (int first, last; cpu_next_rows(m, w->n_rows, chunk, &first, &last);) {
         cpu_mm(m, &op->w, 0, &x, first, last, op->logits, stride);
         for (int t = 0; t < x.n_tokens && (op->scale != 1 || op->softcap > 0); t++) {
             float *row = op->logits + (size_t)t * stride + first;
@@ -187,8 +184,6 @@ void cpu_op_dense(const struct cpu_member *m, const struct op_dense *op)
         op->in, NULL, (size_t)w->n_cols, m->batch->n_states, w->n_cols, .token = m->batch->states};
     struct cpu_rows in = cpu_prepare(m, &from, NULL, cpu_wants(m->b, w));
     int chunk = cpu_chunk(m, w->n_rows, 2 * STRIP);
-    for (int64_t next; (next = team_next(m->team)) * chunk < w->n_rows;) {
-        int first = (int)next * chunk;
-        cpu_mm(m, &op->w, 0, &in, first, MIN(first + chunk, w->n_rows), op->out, (size_t)w->n_rows);
-    }
+    for (int first, last; cpu_next_rows(m, w->n_rows, chunk, &first, &last);)
+        cpu_mm(m, &op->w, 0, &in, first, last, op->out, (size_t)w->n_rows);
 }

@@ -124,20 +124,21 @@ void cpu_op_qkv(const struct cpu_member *m, const struct op_qkv *op)
     struct cpu_source from = {op->x, NULL, (size_t)width, m->batch->n_tokens, width, .per_token = 1};
     struct cpu_rows x = cpu_prepare(m, &from, &op->norm, forms);
 
+    int n_rows = op->wq.w.n_rows + op->wk.w.n_rows + op->wv.w.n_rows;
     for (int i = 0; i < 3; i++) {
-        part[i].chunk = cpu_chunk(m, part[i].w->w.n_rows, part[i].d);
+        part[i].chunk = cpu_chunk(m, n_rows, part[i].d);
         part[i].n_items = CEIL_DIV(part[i].w->w.n_rows, part[i].chunk);
         n_items += part[i].n_items;
     }
-    for (int64_t next; (next = team_next(m->team)) < n_items;) {
+    for (int64_t next; team_next(m->team, m->id, n_items, &next);) {
         int i = 0, item = (int)next;
         while (item >= part[i].n_items) item -= part[i++].n_items;
         const struct part *p = &part[i];
-        int n_rows = p->w->w.n_rows, first = item * p->chunk, last = MIN(first + p->chunk, n_rows);
-        cpu_mm(m, p->w, 0, &x, first, last, p->out, (size_t)n_rows);
+        int first = item * p->chunk, last = MIN(first + p->chunk, p->w->w.n_rows);
+        size_t stride = (size_t)p->w->w.n_rows;
+        cpu_mm(m, p->w, 0, &x, first, last, p->out, stride);
         for (int t = 0; t < x.n_tokens; t++) {
-            if (op->clamp > 0)
-                clamp(p->out + (size_t)t * (size_t)n_rows + first, op->clamp, (size_t)(last - first));
+            if (op->clamp > 0) clamp(p->out + (size_t)t * stride + first, op->clamp, (size_t)(last - first));
             if (!late || !p->rotated) finish_heads(m, op, p, t, first / p->d, last / p->d);
         }
     }

@@ -172,7 +172,7 @@ struct redline_engine_facts {
     const char *features;          /* "avx2 avx512" */
     const char *kernel;            /* table that serves the largest share of the weights: "avx512" */
     const char *kernel_type;       /* their type: "Q4_K" */
-    uint64_t last_level_cache_bytes;
+    bool fits_in_cache;            /* what a token reads, in the processor's last-level caches: memory is no limit then */
 };
 void redline_engine_facts(const struct redline_engine *engine, struct redline_engine_facts *out);
 

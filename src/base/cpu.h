@@ -41,7 +41,7 @@ struct cpu_facts {
     int n_threads;      /* the number of threads to use by default: the least of the above, at least 1 */
     uint64_t l1d_bytes; /* of one core; 0: unknown */
     uint64_t l2_bytes;  /* of one core */
-    uint64_t l3_bytes;  /* of the share that this process sees */
+    uint64_t l3_bytes;  /* of one L3 cache */
     int n_l3;           /* distinct ones that the processors above have; 0: unknown */
     char microcode[24]; /* "0xa101148", or "" */
 };
@@ -49,6 +49,9 @@ struct cpu_facts {
 /* Reads /sys, /proc and the cgroup (v1 and v2, the whole path up to the root); never fails, unknown
  * facts are 0.  The quota is the smallest on the path, as quota / period. */
 void cpu_facts(struct cpu_facts *out);
+
+/* Bytes that the last-level caches of those processors hold together; 0: unknown. */
+uint64_t cpu_caches_bytes(const struct cpu_facts *cpu);
 
 /* The numbers of one processor of each core that the calling thread may run on, ascending; returns how many
  * cores there are, of which no more than `most` are written. */

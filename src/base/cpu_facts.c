@@ -288,6 +288,11 @@ void cpu_facts(struct cpu_facts *out)
     out->n_l3 = index < 0 ? 0 : first_of_each("", list, &set, NULL, 0);
 }
 
+uint64_t cpu_caches_bytes(const struct cpu_facts *cpu)
+{
+    return MAX(cpu->l3_bytes * (uint64_t)MAX(1, cpu->n_l3), cpu->l2_bytes * (uint64_t)cpu->n_physical);
+}
+
 bool cpu_has_huge_pages_at(const char *root)
 {
     char text[TEXT];

@@ -175,6 +175,6 @@ void bench_row_fill(struct bench_row *row, const struct bench_result *r, const s
     row->compute_limit = limits->compute;
     row->share_of_bandwidth = r->bytes * 1e9 / row->median_ns / r->bandwidth;
     row->share_of_compute = r->ops * 1e9 / row->median_ns / limits->compute;
-    row->fits_in_cache = !*row->gpu_info && r->engine.plan.token_bytes < r->engine.last_level_cache_bytes;
+    row->fits_in_cache = r->engine.fits_in_cache;
     row->peak_rss_bytes = (int64_t)r->peak_rss_bytes;
 }

@@ -178,11 +178,10 @@ void cmd_decode_note(const struct redline_event *done, char *out, size_t n)
 void cmd_decode_text(const struct redline_event *done, const struct redline_engine_facts *facts,
                      double bandwidth, char *out, size_t n)
 {
-    bool in_cache = facts->plan.token_bytes < facts->last_level_cache_bytes && facts->plan.n_gpu_layers == 0;
     if (!done->done.n_decoded)
         snprintf(out, n, "no token decoded");
     else
         snprintf(out, n, "decode %.1f tok/s, %.0f %% of the %.1f GB/s measured here%s", decode_rate(done),
                  100 * cmd_decode_share(done, facts, bandwidth), bandwidth / 1e9,
-                 in_cache ? " (the weights fit in the cache)" : "");
+                 facts->fits_in_cache ? " (the weights fit in the cache)" : "");
 }

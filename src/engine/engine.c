@@ -335,6 +335,24 @@ void redline_engine_counts(struct redline_engine *e, int device, struct redline_
     engine_call(e, copy_counts, &(struct counting){device, out});
 }
 
+/* Weights that products read on a device, whatever they choose of experts. */
+static double read_on(const struct redline_engine *e, int device)
+{
+    double bytes = 0;
+    const struct redline_plan_block *blocks = redline_engine_blocks(e);
+    for (int i = 0; i < e->plan.n_blocks; i++)
+        if (blocks[i].device == device && blocks[i].part != REDLINE_PART_EMBEDDING)
+            bytes += (double)blocks[i].weight_bytes;
+    return bytes;
+}
+
+static bool reads_on_gpus(const struct redline_engine *e)
+{
+    for (int i = 1; i < e->plan.n_devices; i++)
+        if (read_on(e, i) > 0) return true;
+    return false;
+}
+
 void redline_engine_facts(const struct redline_engine *e, struct redline_engine_facts *out)
 {
     struct redline_kernel_facts main = {0};
@@ -349,7 +367,7 @@ void redline_engine_facts(const struct redline_engine *e, struct redline_engine_
         .features = e->features,
         .kernel = main.kernel,
         .kernel_type = main.type,
-        .last_level_cache_bytes = e->cpu.l3_bytes ? e->cpu.l3_bytes : e->cpu.l2_bytes,
+        .fits_in_cache = e->plan.token_bytes < cpu_caches_bytes(&e->cpu) && !reads_on_gpus(e),
     };
 }
 
@@ -374,17 +392,6 @@ static void read_memory(struct redline_engine *e, void *user)
     cpu_probe_free(&probe);
 }
 
-/* Weights that products read on a device, whatever they choose of experts. */
-static double read_on(const struct redline_engine *e, int device)
-{
-    double bytes = 0;
-    const struct redline_plan_block *blocks = redline_engine_blocks(e);
-    for (int i = 0; i < e->plan.n_blocks; i++)
-        if (blocks[i].device == device && blocks[i].part != REDLINE_PART_EMBEDDING)
-            bytes += (double)blocks[i].weight_bytes;
-    return bytes;
-}
-
 /* One device after the other, as a step takes them. */
 static void read_devices(struct redline_engine *e, void *user)
 {
@@ -407,7 +414,7 @@ static void read_devices(struct redline_engine *e, void *user)
 int redline_measure_bandwidth(struct redline_engine *e, double *bytes_per_second,
                               struct redline_err *err)
 {
-    struct reading r = {.bytes = ROUND_UP(MAX((uint64_t)128 << 20, e->cpu.l3_bytes * 4), (uint64_t)4096)};
+    struct reading r = {.bytes = cpu_probe_bytes(&e->cpu)};
     engine_call(e, read_devices, &r);
     *bytes_per_second = r.best;
     if (r.status && err) *err = r.err;

@@ -186,17 +186,6 @@ static struct redline_rate rate_of(struct series *s)
                                  .n_repetitions = s->n};
 }
 
-static uint64_t choose_read_bytes(const struct redline_machine *machine)
-{
-    struct cpu_memory memory;
-    cpu_memory(&memory);
-    uint64_t caches = machine->l3_bytes * (uint64_t)MAX(1, machine->n_l3);
-    caches = MAX(caches, machine->l2_bytes * (uint64_t)machine->n_physical);
-    uint64_t bytes = MAX((uint64_t)256 << 20, 4 * caches);
-    if (memory.available_bytes) bytes = MIN(bytes, memory.available_bytes / 4);
-    return MAX((uint64_t)4 << 20, ROUND_UP(bytes, (uint64_t)2 << 20));
-}
-
 static int measure(struct measuring *m, struct redline_err *err)
 {
     struct redline_limits *l = m->out;
@@ -216,12 +205,14 @@ int redline_limits_measure(struct redline_limits *out, const struct redline_limi
 {
     static const struct redline_limits_params defaults;
     uint64_t start = clock_ns();
+    struct cpu_facts cpu;
     struct measuring m = {.params = params ? params : &defaults, .out = out};
     memset(out, 0, sizeof *out);
+    cpu_facts(&cpu);
     redline_machine(&out->machine);
     out->measured_at = (int64_t)time(NULL);
     out->n_threads = m.params->n_threads ? m.params->n_threads : out->machine.n_threads;
-    out->read_bytes = m.params->read_bytes ? m.params->read_bytes : choose_read_bytes(&out->machine);
+    out->read_bytes = m.params->read_bytes ? m.params->read_bytes : cpu_probe_bytes(&cpu);
     int status = out->n_threads < 1
                      ? err_set(err, REDLINE_ARG, "limits of %d threads cannot be measured", out->n_threads)
                      : measure(&m, err);

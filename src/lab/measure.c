@@ -167,7 +167,7 @@ static int warm_up(struct measuring *m, struct redline_err *err)
 static bool wants_bandwidth(const struct measuring *m, const struct redline_engine_facts *f)
 {
     const struct task_workload *w = &m->task.workload;
-    if (f->plan.token_bytes < f->last_level_cache_bytes && f->plan.n_gpu_layers == 0) return false;
+    if (f->fits_in_cache) return false;
     return w->kind == TASK_GENERATE && w->n_gen > 1 && w->concurrency == 1 && w->arrival == TASK_CLOSED;
 }
 

@@ -283,8 +283,7 @@ static int set_share(json_t *record, const struct measuring *m, const struct red
         ns += (double)m->drive.requests[i].decode_ns;
     }
     if (isnan(m->bandwidth) && m->n_requests > 1) reason = "requests that run together share what they read";
-    if (f->plan.token_bytes < f->last_level_cache_bytes && f->plan.n_gpu_layers == 0)
-        reason = "the weights fit in the cache, and are not read from memory";
+    if (f->fits_in_cache) reason = "the weights fit in the cache, and are not read from memory";
     TRY(record_derive(record, "bandwidth_bytes_s", m->bandwidth, reason, err));
     return record_derive(record, "share_of_bandwidth", ns > 0 ? bytes / (ns / 1e9) / m->bandwidth : NAN, reason, err);
 }

@@ -327,6 +327,15 @@ static void test_features(void **state)
     assert_string_equal(text, "scalar");
 }
 
+static void test_caches(void **state)
+{
+    struct cpu_facts eight_l3 = {.n_physical = 64, .l2_bytes = 1 << 20, .l3_bytes = 32 << 20, .n_l3 = 8};
+    struct cpu_facts no_l3 = {.n_physical = 4, .l2_bytes = 2 << 20};
+    (void)state;
+    assert_int_equal(cpu_caches_bytes(&eight_l3), 256 << 20);
+    assert_int_equal(cpu_caches_bytes(&no_l3), 8 << 20);
+}
+
 static void test_this_machine(void **state)
 {
     struct cpu_facts f;
@@ -335,6 +344,7 @@ static void test_this_machine(void **state)
     assert_true(f.n_logical >= 1 && f.n_physical >= 1 && f.n_physical <= f.n_logical);
     assert_true(f.n_threads >= 1 && f.n_threads <= f.n_logical);
     assert_true(f.n_l3 >= 0 && f.n_l3 <= f.n_physical && (f.n_l3 > 0) == (f.l3_bytes > 0));
+    assert_true(cpu_caches_bytes(&f) >= f.l3_bytes && cpu_caches_bytes(&f) >= f.l2_bytes);
     int cores[2] = {-1, -1};
     assert_int_equal(cpu_cores(cores, 1), f.n_physical);
     assert_true(cores[0] >= 0 && cores[1] == -1);
@@ -471,7 +481,7 @@ int main(void)
         cmocka_unit_test(test_huge_pages),
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_features),
-        cmocka_unit_test(test_this_machine),
+        cmocka_unit_test(test_caches), cmocka_unit_test(test_this_machine),
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_small_parts),
         cmocka_unit_test(test_calendar),

@@ -173,6 +173,15 @@ static const struct peak_table *widest_reader(void)
     return widest;
 }
 
+uint64_t cpu_probe_bytes(const struct cpu_facts *cpu)
+{
+    struct cpu_memory memory;
+    cpu_memory(&memory);
+    uint64_t bytes = MAX((uint64_t)256 << 20, 4 * cpu_caches_bytes(cpu));
+    if (memory.available_bytes) bytes = MIN(bytes, memory.available_bytes / 4);
+    return MAX((uint64_t)4 << 20, ROUND_UP(bytes, (uint64_t)2 << 20));
+}
+
 int cpu_probe_new(struct cpu_probe **out, uint64_t read_bytes, int n_threads, struct redline_err *err)
 {
     *out = NULL;
@@ -254,7 +263,7 @@ int cpu_measure(int device, struct backend_rates *out, struct redline_err *err)
     (void)device;
     *out = (struct backend_rates){0};
     cpu_facts(&cpu);
-    TRY(cpu_probe_new(&probe, ROUND_UP(MAX((uint64_t)128 << 20, cpu.l3_bytes * 4), (uint64_t)4096), cpu.n_threads, err));
+    TRY(cpu_probe_new(&probe, cpu_probe_bytes(&cpu), cpu.n_threads, err));
     for (uint64_t start = clock_ns(); clock_ns() - start < read_ns;) {
         out->read_bytes = MAX(out->read_bytes, cpu_probe_read(probe, CPU_PROBE_PLAIN));
         out->read_bytes = MAX(out->read_bytes, cpu_probe_read(probe, CPU_PROBE_PREFETCH));

@@ -11,7 +11,12 @@
 
 #include "err.h"
 
+struct cpu_facts;
 struct cpu_probe;
+
+/* How much memory to read so that no cache has it: four times what all last-level caches hold, at least 256 MiB, but
+ * within a quarter of what is free. */
+uint64_t cpu_probe_bytes(const struct cpu_facts *cpu);
 
 /* Takes read_bytes (a multiple of 256) of memory, in huge pages if the system gives them, and lets
  * n_threads threads write it, each a part.  It reads and computes with n_threads from then on. */

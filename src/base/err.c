@@ -32,13 +32,3 @@ int err_memory(struct redline_err *err, size_t bytes, const char *what)
 {
     return err_set(err, REDLINE_MEMORY, "no memory for %s: %zu bytes were refused", what, bytes);
 }
-
-const char *err_text(int code)
-{
-    switch (code) {
-#define TEXT_CASE(name, value, text) case value: return text;
-        REDLINE_STATUS_MAP(TEXT_CASE)
-#undef TEXT_CASE
-    }
-    return "unknown status";
-}

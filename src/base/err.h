@@ -20,9 +20,6 @@ int err_set(struct redline_err *err, int code, const char *format, ...)
 /* REDLINE_MEMORY with the number of bytes and what they were for. */
 int err_memory(struct redline_err *err, size_t bytes, const char *what);
 
-/* "malformed input" for REDLINE_FORMAT, and so on; never NULL. */
-const char *err_text(int code);
-
 #define TRY(call)                                                                                   \
     do {                                                                                            \
         int try_status = (call);                                                                    \

@@ -472,15 +472,3 @@ int report_make(json_t **document, const struct report_params *p, struct redline
     }
     return status;
 }
-
-int report_markdown(struct buf *out, json_t *records, const char *title, const json_t *tables, struct redline_err *err)
-{
-    const char *name = record_text(json_array_get(records, 0), "experiment.name");
-    struct report_part part = {.name = name, .title = title, .records = records, .tables = tables};
-    struct report_params params = {.parts = &part, .n_parts = 1};
-    json_t *document;
-    TRY(report_make(&document, &params, err));
-    int status = report_to_markdown(out, document, err);
-    json_decref(document);
-    return status;
-}

@@ -54,9 +54,6 @@ int report_to_markdown(struct buf *out, const json_t *document, struct redline_e
 /* Appends a text out of records or files so that Markdown takes it as text, in a table's cell too. */
 int report_escape(struct buf *out, const char *text, struct redline_err *err);
 
-/* Makes the document and writes it, of records of one experiment. */
-int report_markdown(struct buf *out, json_t *records, const char *title, const json_t *tables, struct redline_err *err);
-
 /* {text under `path` ("experiment.name"), or "": the records with it}, in order of appearance. */
 int report_split(json_t **by_text, json_t *records, const char *path, struct redline_err *err);
 

@@ -63,7 +63,6 @@ struct hparams {
     float rope_factor;              /* rope.scaling.factor (older: rope.scale_linear) */
     float rope_attn_factor;         /* rope.scaling.attn_factor */
     int rope_original_ctx;          /* rope.scaling.original_context_length */
-    bool rope_off;                  /* there is no rotary embedding after all */
     enum rope_kind rope;
     int rope_sections[4];           /* pairs of each kind of position; those of the last do not turn */
     float yarn_ext_factor;          /* share of the interpolation blended out at high frequencies: 1 */

@@ -89,11 +89,6 @@ int detok_open(struct vocab *v, struct redline_err *err)
     return 0;
 }
 
-struct str vocab_piece(const struct vocab *v, int32_t id)
-{
-    return id >= 0 && (uint32_t)id < v->n_tokens ? v->tokens[id].text : STR("");
-}
-
 struct str vocab_bytes(const struct vocab *v, int32_t id, unsigned flags)
 {
     if (id < 0 || (uint32_t)id >= v->n_tokens) return STR("");

@@ -139,12 +139,10 @@ static int choose_pre(struct vocab *v, const struct gguf *g, struct redline_err 
     static const struct pretok none = {.name = ""};
     struct str name = STR("");
     v->pre = &none;
-    v->pre_name = name;
     if (!v->kind->has_pre) return 0;
     TRY(gguf_get_string(g, "tokenizer.ggml.pre", &name, err));
     if (strcmp(v->kind->model, "gemma4") == 0) name = STR("gemma4");
     if (name.n == 0) name = STR("default");
-    v->pre_name = name;
     const struct pretok *pre = pretok_find(name);
     if (!pre)
         return err_set(err, REDLINE_SUPPORT, "tokenizer.ggml.pre '%.*s' is not known",
@@ -394,9 +392,4 @@ bool vocab_is_control(const struct vocab *v, int32_t id)
 const char *vocab_kind(const struct vocab *v)
 {
     return v->kind->model;
-}
-
-struct str vocab_pre(const struct vocab *v)
-{
-    return v->pre_name;
 }

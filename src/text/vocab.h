@@ -82,16 +82,12 @@ const struct vocab_special *vocab_special(const struct vocab *v);
 bool vocab_is_end(const struct vocab *v, int32_t id);     /* does generation stop here? */
 bool vocab_is_control(const struct vocab *v, int32_t id); /* not text: control and unknown tokens */
 
-/* The piece as the file has it ("\xe2\x96\x81the") and the bytes it stands for (" the"; nothing
- * for a control token without VOCAB_SHOW_SPECIAL).  Borrowed from the vocab; empty for an id
- * outside it. */
-struct str vocab_piece(const struct vocab *v, int32_t id);
+/* The bytes a token stands for (" the"; nothing for a control token without VOCAB_SHOW_SPECIAL).  Borrowed from
+ * the vocab; empty for an id outside it. */
 struct str vocab_bytes(const struct vocab *v, int32_t id, unsigned flags);
 
-/* "llama", "gpt2", "bert" or "t5" kind, for messages and `inspect`; pre: "" unless the kind has
- * one. */
+/* What the file calls this kind of tokenizer: "llama", "gpt2", "bert" or "t5". */
 const char *vocab_kind(const struct vocab *v);
-struct str vocab_pre(const struct vocab *v);
 
 /* Decoding token by token, for streaming.  A token may end amid a code point: its last bytes wait
  * here.  Bytes that can no longer become a code point come out as U+FFFD, one for each, so that the

@@ -76,7 +76,6 @@ struct ugm {
 
 struct vocab {
     const struct tokenizer *kind;
-    struct str pre_name;
     const struct pretok *pre; /* rules of byte-level BPE */
     struct presplit *presplit;
 

@@ -369,7 +369,11 @@ static void test_poor_records(void **state)
     struct buf out = {0};
     struct redline_err err = {0};
     (void)state;
-    assert_int_equal(report_markdown(&out, records, "Poor", NULL, &err), 0);
+    struct report_part part = {.title = "Poor", .records = records};
+    json_t *document;
+    assert_int_equal(report_make(&document, &(struct report_params){.parts = &part, .n_parts = 1}, &err), 0);
+    assert_int_equal(report_to_markdown(&out, document, &err), 0);
+    json_decref(document);
     assert_non_null(strstr(out.p, "| decode speed, tok/s | 41.2 |"));
     assert_null(strstr(out.p, "Made again"));
     buf_free(&out);

@@ -481,7 +481,6 @@ static const struct {
     {"gpu-not-served", DOCTOR_FAULT, gpu_not_served},
     {"gpu-unused", DOCTOR_FAULT, gpu_unused},
     {"gpu-slower", DOCTOR_FAULT, gpu_slower},
-    {"gpu-layers-left", DOCTOR_ADVICE, gpu_layers_left},
     {"build-slow", DOCTOR_FAULT, build_slow},
     {"features-masked", DOCTOR_FAULT, features_masked},
     {"cpu-plain", DOCTOR_FAULT, cpu_plain},
@@ -493,6 +492,7 @@ static const struct {
     {"memory-pressure", DOCTOR_FAULT, memory_pressure},
     {"huge-pages-off", DOCTOR_FAULT, huge_pages_off},
     {"governor-slow", DOCTOR_FAULT, governor_slow},
+    {"gpu-layers-left", DOCTOR_ADVICE, gpu_layers_left},
     {"quota-throttled", DOCTOR_ADVICE, quota_throttled},
     {"machine-busy", DOCTOR_ADVICE, machine_busy},
     {"gpu-busy", DOCTOR_ADVICE, gpu_busy},
@@ -517,7 +517,9 @@ size_t doctor_examine(const struct doctor_case *c, struct doctor_finding out[DOC
     return n;
 }
 
-const char *doctor_code(size_t i)
+const char *doctor_row(size_t i, enum doctor_level *level)
 {
-    return i < COUNT_OF(rows) ? rows[i].code : NULL;
+    if (i >= COUNT_OF(rows)) return NULL;
+    *level = rows[i].level;
+    return rows[i].code;
 }

@@ -58,7 +58,7 @@ void doctor_use(const json_t *records, int *n_ctx_used, int *n_prompt_typical);
 
 void doctor_records(const json_t *records, struct doctor_records *out);
 
-/* The codes that there are, for documents and tests; NULL behind the last. */
-const char *doctor_code(size_t i);
+/* The code and the level of what stands i-th in that order; NULL behind the last. */
+const char *doctor_row(size_t i, enum doctor_level *level);
 
 #endif

@@ -431,12 +431,15 @@ static void test_each(void **state)
 
 static void test_all_are_tested(void **state)
 {
+    const char *code;
+    enum doctor_level level = DOCTOR_FAULT, before;
     (void)state;
-    for (size_t i = 0; doctor_code(i); i++) {
+    for (size_t i = 0; before = level, code = doctor_row(i, &level); i++) {
         bool is_tested = false;
-        for (size_t k = 0; k < N_FAULTS; k++) is_tested |= strcmp(faults[k].code, doctor_code(i)) == 0;
-        if (!is_tested) print_error("%s is not tested\n", doctor_code(i));
-        assert_true(is_tested);
+        for (size_t k = 0; k < N_FAULTS; k++) is_tested |= strcmp(faults[k].code, code) == 0;
+        if (!is_tested) print_error("%s is not tested\n", code);
+        if (level < before) print_error("%s stands behind what is less\n", code);
+        assert_true(is_tested && level >= before);
     }
 }
 

@@ -11,7 +11,7 @@ extern "C" {
 
 /* ---- what is in a file ---------------------------------------------------------------------- */
 
-struct redline_file_facts {
+struct redline_file_facts { /* texts live as long as the model */
     uint32_t version, alignment, n_files;
     uint64_t n_values, n_tensors;
     uint64_t tensor_bytes, file_bytes;
@@ -35,6 +35,7 @@ struct redline_value_facts {
     const char *text;   /* the value, long ones cut; strings printable */
     bool is_string;     /* text is a string, not a number, truth value or array */
 };
+/* One thread at a time, unlike the rest of a model: the texts are made in the model's own memory. */
 int redline_value_at(struct redline_model *model, uint64_t i, struct redline_value_facts *out,
                      struct redline_err *err);
 
@@ -47,6 +48,7 @@ struct redline_tensor_facts {
     uint32_t file;
     bool used;          /* bound by the architecture; false for all when the model is not runnable */
 };
+/* One thread at a time, too. */
 int redline_tensor_at(struct redline_model *model, uint64_t i, struct redline_tensor_facts *out,
                       struct redline_err *err);
 
@@ -162,7 +164,7 @@ int redline_gpu_count(void);
 
 /* ---- what is running ------------------------------------------------------------------------- */
 
-struct redline_engine_facts {
+struct redline_engine_facts { /* texts live as long as the engine */
     struct redline_plan plan;      /* as carried out */
     int n_threads_used;            /* by the last step; fewer than planned where other programs are busy */
     uint64_t load_ns;

@@ -272,7 +272,7 @@ enum op_kind {
 
 struct op {
     enum op_kind kind;
-    int layer; /* -1 outside the layers; for traces */
+    int layer; /* that it is counted for (step_count.h); -1: outside the layers */
     union {
         struct op_embed embed;
         struct op_qkv qkv;

@@ -73,7 +73,7 @@ cuda: setup
 tsan: setup
 	@cmake --preset tsan >/dev/null
 	@cmake --build build-tsan -j $(JOBS)
-	ctest --test-dir build-tsan --output-on-failure -R 'test_base|test_model|test_families|test_encoders|test_kv|test_engine|test_requests|test_probe|test_make|test_measure|test_synth'
+	ctest --test-dir build-tsan --output-on-failure -L threads
 
 # Many requests at once, over and over, under the thread sanitizer and then under the address sanitizer.
 stress: setup

@@ -40,7 +40,7 @@ check "redline.pc" pkg-config --exists redline
 include=$(pkg-config --variable=includedir redline)
 prefix=$(pkg-config --variable=prefix redline)
 
-for header in redline.h redline_probe.h redline_status.h; do
+for header in redline.h redline_probe.h redline_make.h redline_status.h; do
     for compiler in gcc clang; do
         command -v $compiler >/dev/null && check "$compiler $header" header_alone $compiler c c11 $header
     done

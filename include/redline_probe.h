@@ -174,7 +174,7 @@ struct redline_engine_facts { /* texts live as long as the engine */
     const char *features;          /* "avx2 avx512" */
     const char *kernel;            /* table that serves the largest share of the weights: "avx512" */
     const char *kernel_type;       /* their type: "Q4_K" */
-    bool fits_in_cache;            /* what a token reads, in the processor's last-level caches: memory is no limit then */
+    bool fits_in_cache;            /* what a token reads: memory is not the limit then */
 };
 void redline_engine_facts(const struct redline_engine *engine, struct redline_engine_facts *out);
 
@@ -202,7 +202,7 @@ struct redline_count {
 void redline_engine_counts(struct redline_engine *engine, int device, struct redline_count *out);
 
 /* Waits until the weights lie as they will stay.  An engine brings them into the layout of its kernels while it
- * answers and while it rests; who measures wants that done.  Requests that run meanwhile delay it.  Not from a
+ * answers and while it rests; whoever measures wants that done.  Requests that run meanwhile delay it.  Not from a
  * listener: the engine's thread would wait for itself. */
 void redline_engine_settle(struct redline_engine *engine);
 

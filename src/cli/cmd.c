@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +37,21 @@ void cmd_catch(int signal_number, void (*fn)(int signal_number))
     sigemptyset(&action.sa_mask);
     if (sigaction(signal_number, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
         sigaction(signal_number, &action, NULL);
+}
+
+volatile sig_atomic_t cmd_stopped;
+
+static void on_stop(int signal_number)
+{
+    (void)signal_number;
+    cmd_stopped = 1;
+}
+
+void cmd_catch_stop(void)
+{
+    cmd_catch(SIGINT, on_stop);
+    cmd_catch(SIGTERM, on_stop);
+    cmd_catch(SIGHUP, on_stop);
 }
 
 int cmd_model_path(const char **path, const char *option, const char *const *words, int n_words,

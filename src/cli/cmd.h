@@ -9,6 +9,8 @@
 #ifndef CMD_H
 #define CMD_H
 
+#include <signal.h>
+
 #include "opt.h"
 #include "redline_probe.h"
 
@@ -73,6 +75,11 @@ const char *cmd_stop_text(enum redline_stop stop);
 /* Calls fn on this signal, and lets system calls go on; but not if whoever started the program ignores it
  * (nohup, a shell's background). */
 void cmd_catch(int signal_number, void (*fn)(int signal_number));
+
+/* Not zero once Ctrl-C, a closed terminal or a request to end came: for commands that then finish what they have at
+ * hand.  They are caught from cmd_catch_stop() on. */
+extern volatile sig_atomic_t cmd_stopped;
+void cmd_catch_stop(void);
 
 /* One line of progress on standard error, which replaces itself. */
 struct cmd_progress {

@@ -1,6 +1,5 @@
 /* cmd_embed.c - redline embed: a vector for every line, many lines in flight, written in their order. */
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -41,14 +40,6 @@ struct embed {
     struct cmd_progress progress;
     uint64_t start_ns, shown_ns;
 };
-
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int signal_number)
-{
-    (void)signal_number;
-    interrupted = 1; /* the text at hand is finished, then take() stops */
-}
 
 /* ---- writing ----------------------------------------------------------------------------------- */
 
@@ -137,14 +128,14 @@ static int take(struct embed *e, struct redline_err *err)
     struct redline_job **job = &e->jobs[e->n_done % e->n_ahead];
     struct redline_event event = {0};
     int status = 0;
-    if (interrupted) redline_cancel(*job);
+    if (cmd_stopped) redline_cancel(*job);
     while (!status && event.kind != REDLINE_EVENT_DONE) {
         status = redline_next(*job, &event, err);
         if (status || event.kind != REDLINE_EVENT_EMBEDDING) continue;
         e->last = event.embedding;
         status = write_vectors(e, texts_at(&e->texts, e->n_done), &e->last, err);
     }
-    if (!status && interrupted)
+    if (!status && cmd_stopped)
         status = err_set(err, REDLINE_CANCEL, "interrupted after %zu of %zu texts", e->n_done, e->texts.n_texts);
     if (status) return status;
     redline_job_free(job);
@@ -298,8 +289,7 @@ int cmd_embed(int argc, char **argv)
     int n_words, exit_code;
     if (!settings_parse(&set, &command, argc, argv, words, 1, &n_words, &exit_code)) return exit_code;
     e.progress.wanted = isatty(STDERR_FILENO) && !e.quiet;
-    cmd_catch(SIGINT, on_interrupt);
-    cmd_catch(SIGTERM, on_interrupt);
+    cmd_catch_stop();
     int status = run_all(&e, words, n_words, &err);
     cmd_progress_clear(&e.progress);
     free_all(&e);

@@ -45,7 +45,7 @@ int cmd_quantize(int argc, char **argv)
         status = run_all(&line, &params, words, n_words, &err);
         settings_free(&set);
     }
-    made_clear(&line);
+    cmd_progress_clear(&line.progress);
     buf_free(&summary);
     return status ? cmd_fail(&err) : exit_code;
 }

@@ -38,7 +38,6 @@ static struct redline_job *volatile running;
 
 static void on_interrupt(int signal_number)
 {
-    (void)signal_number;
     struct redline_job *job = running;
     if (!job) _exit(128 + signal_number);
     redline_cancel(job);

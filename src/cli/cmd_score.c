@@ -1,6 +1,5 @@
 /* cmd_score.c - redline score: how well a model predicts a text, alone and against a reference. */
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -38,14 +37,6 @@ struct score {
     size_t n_done;              /* tokens of the forward passes before the one that runs */
     int shown_percent;
 };
-
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int signal_number)
-{
-    (void)signal_number;
-    interrupted = 1;
-}
 
 /* ---- what is scored ------------------------------------------------------------------------------ */
 
@@ -113,7 +104,7 @@ static int open_save(struct score *s, struct redline_err *err)
 static int make_columns(struct score *s, struct redline_err *err)
 {
     struct score_columns *c = &s->columns;
-    size_t n = (size_t)s->frame.n_chunks * score_positions(s->frame.n_ctx);
+    size_t n = (size_t)s->frame.n_chunks * chunks_positions(s->frame.n_ctx);
     c->nll = mem_new(n, sizeof *c->nll);
     c->reference_nll = mem_new(s->reference_path ? n : 0, sizeof *c->reference_nll);
     c->kl = mem_new(s->reference_path ? n : 0, sizeof *c->kl);
@@ -159,7 +150,7 @@ static bool show_progress(void *user, size_t n_tokens)
         snprintf(what, sizeof what, "scoring, perplexity %.4f so far,", exp(s->nll_sum / (double)s->columns.n));
     if ((int)(100 * share) != s->shown_percent) cmd_progress_show(&s->progress, what, share);
     s->shown_percent = (int)(100 * share);
-    return interrupted;
+    return cmd_stopped;
 }
 
 /* Position i of all, whose row of logits lies at `row` of the lane. */
@@ -197,13 +188,13 @@ static int take_chunk(struct score *s, int chunk, int lane, struct redline_err *
 {
     struct score_columns *c = &s->columns;
     const float *logprobs = score_run_logprobs(&s->run, lane);
-    for (size_t row = 0; row < score_positions(s->frame.n_ctx); row++) {
+    for (size_t row = 0; row < chunks_positions(s->frame.n_ctx); row++) {
         size_t i = c->n++;
         c->nll[i] = -(double)logprobs[row];
         if (s->reference_path) compare(s, lane, row, i);
         if (isnan(c->nll[i]) || (s->reference_path && isnan(c->kl[i])))
             return err_set(err, REDLINE_FORMAT, "the logits after token %zu of chunk %d are not all numbers",
-                           score_first(s->frame.n_ctx) + row, chunk);
+                           chunks_first(s->frame.n_ctx) + row, chunk);
         s->nll_sum += c->nll[i];
         if (s->save) TRY(keep(s, lane, row, logprobs[row], err));
     }
@@ -297,8 +288,7 @@ int cmd_score(int argc, char **argv)
     int n_words, exit_code;
     if (!settings_parse(&set, &command, argc, argv, words, 1, &n_words, &exit_code)) return exit_code;
     s.progress.wanted = isatty(STDERR_FILENO) && !s.quiet;
-    cmd_catch(SIGINT, on_interrupt);
-    cmd_catch(SIGTERM, on_interrupt);
+    cmd_catch_stop();
     int status = run_all(&s, words, n_words, &err);
     cmd_progress_clear(&s.progress);
     close_all(&s);

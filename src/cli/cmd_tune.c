@@ -1,7 +1,6 @@
 /* cmd_tune.c - redline tune: the fastest settings of this machine for a model, measured, into overrides.local.yaml. */
 #include <errno.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -19,8 +18,6 @@
 #include "yaml_edit.h"
 
 static const char file_name[] = "overrides.local.yaml";
-static volatile int interrupted;
-
 struct tune {
     struct tune_params params;
     struct tune_result result;
@@ -36,12 +33,6 @@ struct tune {
     json_t *settings;
     struct cmd_progress progress;
 };
-
-static void on_interrupt(int signal_number)
-{
-    (void)signal_number;
-    interrupted = 1;
-}
 
 static void on_progress(void *user, const char *what, double share)
 {
@@ -153,7 +144,7 @@ static int prepare(struct tune *t, const char *const *words, int n_words, struct
     if (!t->settings) return err_memory(err, 0, "settings");
     p->settings = t->settings;
     p->program = t->program.p;
-    p->stop = &interrupted;
+    p->stop = &cmd_stopped;
     p->progress = on_progress;
     p->user = &t->progress;
     t->progress.wanted = !t->quiet && isatty(STDERR_FILENO);
@@ -202,7 +193,7 @@ static int print_result(struct tune *t, struct redline_err *err)
 /* What is no more than a guess is shown, and not written. */
 static bool is_worth_writing(const struct tune *t)
 {
-    return t->result.decided || (!isnan(t->result.known_within) && !interrupted);
+    return t->result.decided || (!isnan(t->result.known_within) && !cmd_stopped);
 }
 
 static int write_file(struct tune *t, struct redline_err *err)
@@ -234,8 +225,7 @@ static int run_all(struct tune *t, const char *const *words, int n_words, struct
 {
     TRY(placement_check(&t->where, err));
     TRY(prepare(t, words, n_words, err));
-    cmd_catch(SIGINT, on_interrupt);
-    cmd_catch(SIGTERM, on_interrupt);
+    cmd_catch_stop();
     int status = tune_run(&t->result, &t->params, err);
     cmd_progress_clear(&t->progress);
     TRY(status);

@@ -1,6 +1,5 @@
 /* lab_gate.c - redline lab gate: may this replace that? */
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,14 +23,6 @@ struct gate_command {
     struct cmd_progress progress;
 };
 
-static volatile int interrupted;
-
-static void on_interrupt(int signal_number)
-{
-    (void)signal_number;
-    interrupted = 1;
-}
-
 static void show_progress(void *user, size_t n_pairs, size_t next_look, double elapsed_s)
 {
     struct gate_command *g = user;
@@ -45,8 +36,8 @@ static int run_live(struct gate *out, struct gate_command *g, const struct gate_
 {
     const struct gate_live_params live = {.budget_s = g->budget.s, .least = (size_t)g->least,
                                           .most = (size_t)g->most, .wall = g->wall, .progress = show_progress,
-                                          .user = g, .stop = &interrupted};
-    cmd_catch(SIGINT, on_interrupt);
+                                          .user = g, .stop = &cmd_stopped};
+    cmd_catch_stop();
     g->progress.wanted = isatty(STDERR_FILENO);
     int status = gate_live(out, words[0], words[1], params, &live, err);
     cmd_progress_clear(&g->progress);

@@ -1,7 +1,6 @@
 /* lab_run.c - redline lab run: an experiment from its file to its tables. */
 #include <jansson.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -35,14 +34,6 @@ struct lab_run {
     struct conduct_result result;
     struct cmd_progress bar;
 };
-
-static volatile int stop_wanted;
-
-static void on_interrupt(int signal_number)
-{
-    (void)signal_number;
-    stop_wanted = 1;
-}
 
 /* ---- progress -------------------------------------------------------------------------------- */
 
@@ -234,9 +225,8 @@ static int conduct(struct lab_run *run, struct redline_err *err)
     if (!status) status = store_open(&store, run->store_name.p, err);
     const struct conduct_params params = {.program = self.p, .peers = run->peer, .n_peers = run->peers.n,
                                           .again = run->again, .budget_s = run->budget.s, .progress = show_progress,
-                                          .user = run, .stop = &stop_wanted};
-    cmd_catch(SIGINT, on_interrupt);
-    cmd_catch(SIGTERM, on_interrupt);
+                                          .user = run, .stop = &cmd_stopped};
+    cmd_catch_stop();
     if (!status) status = conduct_run(&run->result, &run->e, store, &params, err);
     cmd_progress_clear(&run->bar);
     store_close(&store);

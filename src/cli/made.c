@@ -1,7 +1,6 @@
 /* made.c - progress and the last line of the commands that make files. */
 #include "made.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -10,47 +9,29 @@
 
 enum { SHOW_EVERY_NS = 100000000 };
 
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int signal_number)
-{
-    (void)signal_number;
-    interrupted = 1;
-}
-
 void made_start(struct made_line *line)
 {
-    line->terminal = isatty(STDERR_FILENO) && !line->quiet;
+    line->progress.wanted = isatty(STDERR_FILENO) && !line->quiet;
     line->start_ns = line->shown_ns = clock_ns();
-    cmd_catch(SIGINT, on_interrupt);
-    cmd_catch(SIGTERM, on_interrupt);
-    cmd_catch(SIGHUP, on_interrupt);
+    cmd_catch_stop();
 }
 
 int made_progress(void *user, const struct redline_make_progress *p)
 {
     struct made_line *line = user;
     uint64_t now = clock_ns();
-    if (line->terminal && now - line->shown_ns > SHOW_EVERY_NS) {
-        fprintf(stderr, "\r\033[K%3.0f %% %s", 100 * (double)p->done_bytes / (double)p->total_bytes, p->tensor);
-        fflush(stderr);
-        line->shown = true;
+    if (now - line->shown_ns > SHOW_EVERY_NS) {
+        cmd_progress_show(&line->progress, p->tensor, (double)p->done_bytes / (double)p->total_bytes);
         line->shown_ns = now;
     }
-    return interrupted;
-}
-
-void made_clear(struct made_line *line)
-{
-    if (line->shown) fprintf(stderr, "\r\033[K");
-    line->shown = false;
+    return cmd_stopped;
 }
 
 void made_report(struct made_line *line, const struct redline_made *made, const char *out)
 {
     char bytes[32];
     double seconds = (double)(clock_ns() - line->start_ns) / 1e9;
-    made_clear(line);
+    cmd_progress_clear(&line->progress);
     if (line->quiet) return;
     cmd_bytes_text(made->tensor_bytes, bytes, sizeof bytes);
     fprintf(stderr, "%s: %s of weights in %.1f s, %.2f GB/s |", out, bytes, seconds,

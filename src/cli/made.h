@@ -2,19 +2,18 @@
 #ifndef MADE_H
 #define MADE_H
 
+#include "cmd.h"
 #include "redline_make.h"
 #include "str.h"
 
 struct made_line {
     bool quiet;
-    bool terminal; /* progress is shown on standard error */
-    bool shown;
+    struct cmd_progress progress;
     uint64_t start_ns, shown_ns;
 };
 
 void made_start(struct made_line *line);
 redline_make_listener made_progress; /* user: struct made_line; Ctrl-C and kin stop */
-void made_clear(struct made_line *line);
 
 /* "out.gguf: 638 MB in 0.6 s, 1.06 GB/s | 135 Q4_K, 21 Q6_K, 45 F32" on standard error. */
 void made_report(struct made_line *line, const struct redline_made *made, const char *out);

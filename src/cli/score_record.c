@@ -94,13 +94,13 @@ static int check_header(const struct header *h, const char *path, uint64_t bytes
         return err_set(err, REDLINE_FORMAT,
                        "%s is a record of version %" PRIu32 ", known is %d; make it anew with --save",
                        path, h->version, VERSION);
-    TRY(check_range(path, "length of a chunk", h->n_ctx, SCORE_LEAST_CTX, MOST_CTX, err));
+    TRY(check_range(path, "length of a chunk", h->n_ctx, CHUNKS_LEAST_CTX, MOST_CTX, err));
     TRY(check_range(path, "number of chunks", h->n_chunks, 1, MOST_CHUNKS, err));
     TRY(check_range(path, "vocabulary", h->n_vocab, 1, MOST_VOCAB, err));
     TRY(check_range(path, "number of tokens of a position", h->n_top, 1, MIN(h->n_vocab, SCORE_TOP), err));
     TRY(check_range(path, "length of a text", h->n_made, 0, SCORE_MOST_MADE, err));
     uint64_t chunk_bytes = 4 * (uint64_t)h->n_ctx +
-                           (uint64_t)score_positions((int)h->n_ctx) * position_bytes((int)h->n_top);
+                           (uint64_t)chunks_positions((int)h->n_ctx) * position_bytes((int)h->n_top);
     uint64_t want = sizeof *h + h->n_made + h->n_chunks * chunk_bytes; /* below 2^24 * 2^28 * 2^10 */
     if (bytes != want)
         return err_set(err, REDLINE_FORMAT, "%s has %" PRIu64 " bytes, a record of %" PRIu32 " chunks of %" PRIu32
@@ -149,7 +149,7 @@ static int check_positions(const struct score_record *r, const char *path, struc
 {
     struct score_top p;
     int status = 0, n_vocab = r->frame.n_vocab;
-    size_t n = (size_t)r->frame.n_chunks * score_positions(r->frame.n_ctx);
+    size_t n = (size_t)r->frame.n_chunks * chunks_positions(r->frame.n_ctx);
     uint64_t *last = mem_new((size_t)n_vocab, sizeof *last);
     if (!last) return err_memory(err, (size_t)n_vocab * sizeof *last, "checking a record");
     for (size_t i = 0; i < n && !status; i++) {

@@ -6,7 +6,7 @@
  *     header     64 bytes: magic, version, settings, counts (struct header in score_record.c)
  *     made       text, n_made bytes: what the figures were computed with, for people
  *     ids        int32 [n_chunks, n_ctx]: the tokens as they were fed
- *     positions  [n_chunks, score_positions(n_ctx)], each
+ *     positions  [n_chunks, chunks_positions(n_ctx)], each
  *                    float32 next, tail; int32 ids[n_top]; float32 logprobs[n_top]: struct score_top
  *
  * With a vocabulary of 65 or more that is 520 bytes for a position, where all of its float32 logits would be
@@ -26,13 +26,10 @@ struct score_frame {
 };
 
 /* REDLINE_ARG with the first thing that differs, unless the same is scored; the number of tokens in the vocabularies
- * is left to who knows both. */
+ * is left to whoever knows both. */
 int score_frame_matches(const struct score_frame *reference, const struct score_frame *here, struct redline_err *err);
 
-static inline size_t score_first(int n_ctx) { return chunks_first(n_ctx); }
-static inline size_t score_positions(int n_ctx) { return chunks_positions(n_ctx); }
-
-enum { SCORE_LEAST_CTX = CHUNKS_LEAST_CTX, SCORE_MOST_MADE = 512 };
+enum { SCORE_MOST_MADE = 512 };
 
 /* ---- writing: positions in their order; what file_out_free() is given before file_out_finish() never was -- */
 

@@ -11,7 +11,7 @@ static const size_t MOST_ROWS_BYTES = (size_t)256 << 20;
 
 static size_t lane_numbers(const struct score_run *run)
 {
-    return (score_positions(run->frame->n_ctx) + 1) * (size_t)run->frame->n_vocab;
+    return (chunks_positions(run->frame->n_ctx) + 1) * (size_t)run->frame->n_vocab;
 }
 
 static int make_lanes(struct score_run *run, int n_seqs, bool wants_rows, struct redline_err *err)
@@ -66,7 +66,7 @@ static int submit(struct score_run *run, int chunk, int lane, struct redline_err
     struct redline_request request = {.kind = REDLINE_SCORE,
                                       .ids = f->ids + (size_t)chunk * (size_t)f->n_ctx,
                                       .n_ids = (size_t)f->n_ctx,
-                                      .score_from = score_first(f->n_ctx),
+                                      .score_from = chunks_first(f->n_ctx),
                                       .logits = run->rows ? run->rows + (size_t)lane * lane_numbers(run) : NULL};
     return redline_submit(&run->jobs[lane], run->engine, &request, err);
 }

@@ -11,7 +11,7 @@ struct score_run {
     const struct score_frame *frame; /* borrowed */
     int n_lanes;                    /* chunks at a time; each has a request, and room for its rows */
     struct redline_job **jobs;      /* [n_lanes] of the chunks done last, owned */
-    float *rows;                    /* [n_lanes, score_positions + 1, V] logits, owned; NULL: none wanted */
+    float *rows;                    /* [n_lanes, chunks_positions + 1, V] logits, owned; NULL: none wanted */
 };
 
 /* n_lanes of params->n_seqs, fewer where their rows would take too much memory.  params: all but what follows
@@ -28,7 +28,7 @@ typedef bool score_progress(void *user, size_t n_tokens);
 int score_run_chunks(struct score_run *run, int first, int n, score_progress *progress, void *user,
                      struct redline_err *err);
 
-/* Of the lane's chunk: log-probabilities of the scored tokens, [score_positions], and the logits they come from.
+/* Of the lane's chunk: log-probabilities of the scored tokens, [chunks_positions], and the logits they come from.
  * Borrowed until the next chunks. */
 const float *score_run_logprobs(const struct score_run *run, int lane);
 const float *score_run_rows(const struct score_run *run, int lane);

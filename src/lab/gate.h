@@ -69,7 +69,7 @@ void gate_free(struct gate *g); /* accepts {0}; leaves {0} */
 /* Exit code of the command: 0 nothing slower and no rule broken, 1 slower or broken, 4 undecided. */
 int gate_exit_code(const struct gate *g);
 
-/* The worst of the rows, into g->worst; for who fills a gate. */
+/* The worst of the rows, into g->worst; for whoever fills a gate. */
 void gate_sum_up(struct gate *g);
 
 int gate_to_markdown(const struct gate *g, struct buf *out, struct redline_err *err);

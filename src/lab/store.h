@@ -22,7 +22,7 @@ int store_append(struct store *store, json_t *record, struct redline_err *err);
 /* Those that were there and those that were appended, an array, in the order of the file.  Borrowed. */
 json_t *store_records(const struct store *store);
 
-/* All records of a file ("-": standard input), for who only reads: redline's stores, or what lab/import.h knows.  A
+/* All records of a file ("-": standard input), for whoever only reads: redline's stores, or what lab/import.h knows.  A
  * torn last line is left out; any other line that is not a record is REDLINE_FORMAT with its number.  An array, the
  * caller's to json_decref(). */
 int store_read(json_t **out, const char *path, struct redline_err *err);

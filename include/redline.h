@@ -226,8 +226,8 @@ size_t redline_n_vocab(const struct redline_engine *engine);
 
 /* A conversation.  Each request still brings all of its tokens; what the session's last request left in
  * the cache and this one begins with is not computed again.  The cache gives way to other requests when
- * it must, the session longest at rest first: then time is lost, and where the processor multiplies BF16, which texts
- * make use of and generated tokens do not, answers that come back as text may differ in the last bits. */
+ * it must, the session longest at rest first: its tokens are then computed again.  On processors with BF16 products an
+ * earlier answer that is read again as text may differ in the last bits from the one that was generated. */
 struct redline_session;
 
 int  redline_session_new(struct redline_session **out, struct redline_engine *engine,

@@ -68,7 +68,7 @@ struct redline_plan_device {
     uint64_t margin_bytes;    /* left free for what no plan knows: the driver's own, rounding */
     uint64_t weight_bytes, kv_bytes, buffer_bytes, scratch_bytes;
     uint64_t sum_bytes;       /* of those four */
-    uint64_t left_bytes;      /* of what is free, or of the cap, less the margin: beside the sum; 0: none */
+    uint64_t left_bytes;      /* free memory, or the cap, less the margin and the sum; 0: nothing, or too little */
     int n_blocks;             /* that run here; a GPU with none is not opened */
 };
 
@@ -108,10 +108,10 @@ struct redline_plan {
     int n_gpu_layers_fits;     /* the most layers that would fit on the GPUs, all else being equal; -1: none were asked
                                   for by number, so all that fit are there */
     bool fits;                 /* on each device */
-    int short_device;          /* where not: the first device without room for a block that has to run there, */
-    char short_tensor[96];     /* that block's largest tensor, or "" where it is not for a block, */
-    uint64_t short_bytes;      /* the memory that it needs, with what its device needs beside it, */
-    uint64_t short_room_bytes; /* and what there is for it */
+    int short_device;          /* where not: the first device without room for a block that has to run there */
+    char short_tensor[96];     /* that block's largest tensor; "": what lacks room is not a block */
+    uint64_t short_bytes;      /* the memory that it needs, with what its device needs beside it */
+    uint64_t short_room_bytes; /* the memory that there is */
 };
 
 /* From the file's header and the machine's facts alone; nothing is loaded.  A plan that does not fit is

@@ -303,8 +303,8 @@ struct step {
     struct op *ops; /* room for as many as the model has; owned by the model */
     struct step_copy in;     /* before the first operation */
     struct step_copy out[3]; /* after the last */
-    bool follows, goes_on;   /* of a forward pass over several devices this one has run a part before, will run another
-                                behind: what is decided or learned once for a pass is not for each part */
+    bool follows, goes_on;   /* this device has run an earlier part of the same pass; it will run a later one: what is
+                                done once for a pass looks at these */
 };
 
 /* The largest sizes that steps will have: what a backend makes its scratch memory from. */

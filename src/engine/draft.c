@@ -12,6 +12,9 @@
  * when they are first used, captured graphs, and what each of some dozens of allocations is rounded up by. */
 static const uint64_t CPU_MARGIN_BYTES = 64u << 20, GPU_MARGIN_BYTES = 256u << 20;
 
+_Static_assert(1 + SPREAD_MOST_GPUS == (int)REDLINE_MOST_DEVICES, "the CPU and GPUs");
+_Static_assert((int)BACKEND_MOST_DEVICES == (int)REDLINE_MOST_DEVICES, "as many everywhere");
+
 void draft_free(struct draft *d)
 {
     layout_free(&d->layout);

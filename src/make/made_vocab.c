@@ -109,20 +109,20 @@ static int add_byte_letters(struct making *m, struct redline_err *err)
             bool printable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte != 0xad);
             if (printable != shown) continue;
             size_t n = (size_t)utf8(text, printable ? byte : others++);
-            TRY(set_token(m, id++, (struct str){text, n}, TOKEN_NORMAL, 0, err));
+            TRY(set_token(m, id++, (struct str){text, n}, GGUF_TOKEN_NORMAL, 0, err));
         }
     return 0;
 }
 
 static int add_spm_start(struct making *m, struct redline_err *err)
 {
-    TRY(set_token(m, 0, STR("<unk>"), TOKEN_UNKNOWN, 0, err));
-    TRY(set_token(m, 1, STR("<s>"), TOKEN_CONTROL, 0, err));
-    TRY(set_token(m, 2, STR("</s>"), TOKEN_CONTROL, 0, err));
+    TRY(set_token(m, 0, STR("<unk>"), GGUF_TOKEN_UNKNOWN, 0, err));
+    TRY(set_token(m, 1, STR("<s>"), GGUF_TOKEN_CONTROL, 0, err));
+    TRY(set_token(m, 2, STR("</s>"), GGUF_TOKEN_CONTROL, 0, err));
     for (int byte = 0; byte < 256; byte++) {
         char text[8];
         snprintf(text, sizeof text, "<0x%02X>", byte);
-        TRY(set_token(m, 3 + byte, str_of(text), TOKEN_BYTE, 0, err));
+        TRY(set_token(m, 3 + byte, str_of(text), GGUF_TOKEN_BYTE, 0, err));
     }
     return 0;
 }
@@ -153,7 +153,7 @@ static int add_spm_letters(struct making *m, int first, struct redline_err *err)
         char text = (char)c;
         struct str s = c == ' ' ? STR("\xe2\x96\x81") : (struct str){&text, 1};
         int id = first + c - ' ';
-        TRY(set_token(m, id, s, TOKEN_NORMAL, (float)(259 - id), err));
+        TRY(set_token(m, id, s, GGUF_TOKEN_NORMAL, (float)(259 - id), err));
     }
     return 0;
 }
@@ -196,7 +196,7 @@ static int add_merge(struct making *m, int left_id, int right_id, int *id, struc
     TRY(buf_append(&m->merge_text, " ", 1, err));
     TRY(buf_append_str(&m->merge_text, text_of(&m->texts, &right), err));
     *id = m->next++;
-    TRY(set_token(m, *id, both, TOKEN_NORMAL, -(float)m->n_merges, err));
+    TRY(set_token(m, *id, both, GGUF_TOKEN_NORMAL, -(float)m->n_merges, err));
     m->tokens[*id].n_letters = left.n_letters + right.n_letters;
     m->tokens[*id].spaced = left.spaced;
     m->stems[m->n_stems++] = *id;

@@ -10,12 +10,10 @@
 
 enum made_kind { MADE_SPM, MADE_BPE };
 
-enum { TOKEN_NORMAL = 1, TOKEN_UNKNOWN = 2, TOKEN_CONTROL = 3, TOKEN_USER = 4, TOKEN_UNUSED = 5, TOKEN_BYTE = 6 };
-
 struct made_special {
     int id;
     const char *text;
-    int type; /* tokenizer.ggml.token_type */
+    enum gguf_token type;
 };
 
 struct made_vocab {

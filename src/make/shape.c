@@ -125,44 +125,44 @@ static const struct shape_family llama = FAMILY("llama", llama_keys, llama_layer
  */
 
 static const struct made_special llama3_specials[] = {
-    {128000, "<|begin_of_text|>", TOKEN_CONTROL},
-    {128001, "<|end_of_text|>", TOKEN_CONTROL},
-    {128006, "<|start_header_id|>", TOKEN_CONTROL},
-    {128007, "<|end_header_id|>", TOKEN_CONTROL},
-    {128009, "<|eot_id|>", TOKEN_CONTROL},
+    {128000, "<|begin_of_text|>", GGUF_TOKEN_CONTROL},
+    {128001, "<|end_of_text|>", GGUF_TOKEN_CONTROL},
+    {128006, "<|start_header_id|>", GGUF_TOKEN_CONTROL},
+    {128007, "<|end_header_id|>", GGUF_TOKEN_CONTROL},
+    {128009, "<|eot_id|>", GGUF_TOKEN_CONTROL},
 };
 
 static const struct made_special qwen3_specials[] = {
-    {151643, "<|endoftext|>", TOKEN_CONTROL},
-    {151644, "<|im_start|>", TOKEN_CONTROL},
-    {151645, "<|im_end|>", TOKEN_CONTROL},
-    {151657, "<tool_call>", TOKEN_USER},
-    {151658, "</tool_call>", TOKEN_USER},
-    {151659, "<|fim_prefix|>", TOKEN_CONTROL},
-    {151660, "<|fim_middle|>", TOKEN_CONTROL},
-    {151661, "<|fim_suffix|>", TOKEN_CONTROL},
-    {151662, "<|fim_pad|>", TOKEN_CONTROL},
-    {151663, "<|repo_name|>", TOKEN_CONTROL},
-    {151664, "<|file_sep|>", TOKEN_CONTROL},
-    {151665, "<tool_response>", TOKEN_USER},
-    {151666, "</tool_response>", TOKEN_USER},
-    {151667, "<think>", TOKEN_USER},
-    {151668, "</think>", TOKEN_USER},
+    {151643, "<|endoftext|>", GGUF_TOKEN_CONTROL},
+    {151644, "<|im_start|>", GGUF_TOKEN_CONTROL},
+    {151645, "<|im_end|>", GGUF_TOKEN_CONTROL},
+    {151657, "<tool_call>", GGUF_TOKEN_USER},
+    {151658, "</tool_call>", GGUF_TOKEN_USER},
+    {151659, "<|fim_prefix|>", GGUF_TOKEN_CONTROL},
+    {151660, "<|fim_middle|>", GGUF_TOKEN_CONTROL},
+    {151661, "<|fim_suffix|>", GGUF_TOKEN_CONTROL},
+    {151662, "<|fim_pad|>", GGUF_TOKEN_CONTROL},
+    {151663, "<|repo_name|>", GGUF_TOKEN_CONTROL},
+    {151664, "<|file_sep|>", GGUF_TOKEN_CONTROL},
+    {151665, "<tool_response>", GGUF_TOKEN_USER},
+    {151666, "</tool_response>", GGUF_TOKEN_USER},
+    {151667, "<think>", GGUF_TOKEN_USER},
+    {151668, "</think>", GGUF_TOKEN_USER},
 };
 
-static const struct made_special phi2_specials[] = {{50256, "<|endoftext|>", TOKEN_CONTROL}};
+static const struct made_special phi2_specials[] = {{50256, "<|endoftext|>", GGUF_TOKEN_CONTROL}};
 
 static const struct made_special gpt_oss_specials[] = {
-    {199998, "<|startoftext|>", TOKEN_CONTROL},
-    {199999, "<|endoftext|>", TOKEN_CONTROL},
-    {200002, "<|return|>", TOKEN_CONTROL},
-    {200003, "<|constrain|>", TOKEN_CONTROL},
-    {200005, "<|channel|>", TOKEN_CONTROL},
-    {200006, "<|start|>", TOKEN_CONTROL},
-    {200007, "<|end|>", TOKEN_CONTROL},
-    {200008, "<|message|>", TOKEN_CONTROL},
-    {200012, "<|call|>", TOKEN_CONTROL},
-    {200018, "<|endofprompt|>", TOKEN_CONTROL},
+    {199998, "<|startoftext|>", GGUF_TOKEN_CONTROL},
+    {199999, "<|endoftext|>", GGUF_TOKEN_CONTROL},
+    {200002, "<|return|>", GGUF_TOKEN_CONTROL},
+    {200003, "<|constrain|>", GGUF_TOKEN_CONTROL},
+    {200005, "<|channel|>", GGUF_TOKEN_CONTROL},
+    {200006, "<|start|>", GGUF_TOKEN_CONTROL},
+    {200007, "<|end|>", GGUF_TOKEN_CONTROL},
+    {200008, "<|message|>", GGUF_TOKEN_CONTROL},
+    {200012, "<|call|>", GGUF_TOKEN_CONTROL},
+    {200018, "<|endofprompt|>", GGUF_TOKEN_CONTROL},
 };
 
 static const struct made_vocab llama2_vocab = {
@@ -171,22 +171,22 @@ static const struct made_vocab llama2_vocab = {
 static const struct made_vocab llama3_vocab = {
     .kind = MADE_BPE, .pre = "llama-bpe", .n_tokens = 128256, .n_normal = 128000,
     .specials = llama3_specials, .n_specials = COUNT_OF(llama3_specials),
-    .filler = "<|reserved_special_token_%d|>", .filler_from = 128000, .filler_type = TOKEN_CONTROL,
+    .filler = "<|reserved_special_token_%d|>", .filler_from = 128000, .filler_type = GGUF_TOKEN_CONTROL,
     .bos = 128000, .eos = 128001, .unknown = -1, .padding = -1, .add_bos = -1};
 static const struct made_vocab qwen3_vocab = {
     .kind = MADE_BPE, .pre = "qwen2", .n_tokens = 151936, .n_normal = 151643,
     .specials = qwen3_specials, .n_specials = COUNT_OF(qwen3_specials),
-    .filler = "[PAD%d]", .filler_type = TOKEN_UNUSED,
+    .filler = "[PAD%d]", .filler_type = GGUF_TOKEN_UNUSED,
     .bos = 151643, .eos = 151645, .unknown = -1, .padding = 151643, .add_bos = 0};
 static const struct made_vocab phi2_vocab = {
     .kind = MADE_BPE, .pre = "phi-2", .n_tokens = 51200, .n_normal = 50256,
     .specials = phi2_specials, .n_specials = COUNT_OF(phi2_specials),
-    .filler = "[PAD%d]", .filler_type = TOKEN_UNUSED,
+    .filler = "[PAD%d]", .filler_type = GGUF_TOKEN_UNUSED,
     .bos = 50256, .eos = 50256, .unknown = 50256, .padding = -1, .add_bos = 0};
 static const struct made_vocab gpt_oss_vocab = {
     .kind = MADE_BPE, .pre = "gpt-4o", .n_tokens = 201088, .n_normal = 199998,
     .specials = gpt_oss_specials, .n_specials = COUNT_OF(gpt_oss_specials),
-    .filler = "<|reserved_%d|>", .filler_type = TOKEN_CONTROL,
+    .filler = "<|reserved_%d|>", .filler_type = GGUF_TOKEN_CONTROL,
     .bos = 199998, .eos = 200002, .unknown = -1, .padding = 199999, .add_bos = -1};
 
 /* ---- shapes ------------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ void model_close(struct model **m); /* accepts a pointer to NULL */
 enum {
     MODEL_LOGITS = 1, /* this token's logits are wanted: a row of logits */
     MODEL_STATE = 2,  /* its final state is wanted, normed: a row of states */
-    MODEL_GENERATED = 4, /* it was generated, one of few: let it be fast by itself, not together with many */
+    MODEL_GENERATED = 4, /* a generated token: use the kernels for few tokens */
 };
 
 /* Appends the next token of a sequence to the batch.  REDLINE_ARG: an id outside the vocabulary, a full

@@ -28,6 +28,10 @@ enum gguf_type {
 
 enum { GGUF_MAX_DIMS = 4 };
 
+enum gguf_token { /* numbers in tokenizer.ggml.token_type */
+    GGUF_TOKEN_NORMAL = 1, GGUF_TOKEN_UNKNOWN, GGUF_TOKEN_CONTROL, GGUF_TOKEN_USER, GGUF_TOKEN_UNUSED, GGUF_TOKEN_BYTE
+};
+
 /* A metadata value.  Arrays of numbers are left where they lie (unaligned); arrays of strings are
  * indexed once by gguf_open() so that gguf_string_at() is O(1). */
 struct gguf_value {

@@ -12,7 +12,7 @@ int merger_add(struct merger *m, const char *p, size_t n, int32_t piece, struct 
     return 0;
 }
 
-static int push(struct merger *m, struct candidate c, struct redline_err *err)
+static int push(struct merger *m, struct join c, struct redline_err *err)
 {
     TRY(text_grow(&m->heap, &m->heap_capacity, m->n_heap + 1, sizeof *m->heap, err));
     size_t i = m->n_heap++;
@@ -22,9 +22,9 @@ static int push(struct merger *m, struct candidate c, struct redline_err *err)
     return 0;
 }
 
-static struct candidate pop(struct merger *m)
+static struct join pop(struct merger *m)
 {
-    struct candidate best = m->heap[0], last = m->heap[--m->n_heap];
+    struct join best = m->heap[0], last = m->heap[--m->n_heap];
     size_t i = 0;
     for (;;) {
         size_t child = 2 * i + 1;
@@ -43,7 +43,7 @@ static int propose(struct merger *m, int32_t left, int32_t right, struct redline
     if (left < 0 || right < 0) return 0;
     const struct symbol *l = &m->symbols[left], *r = &m->symbols[right];
     uint32_t merit;
-    struct candidate c = {.right = right, .n = l->n + r->n};
+    struct join c = {.right = right, .n = l->n + r->n};
     if (!m->join(m->v, l, r, &merit, &c.piece)) return 0;
     c.order = (uint64_t)merit << 32 | (uint32_t)left;
     return push(m, c, err);
@@ -54,7 +54,7 @@ int merger_run(struct merger *m, struct redline_err *err)
     m->n_heap = 0;
     for (size_t i = 1; i < m->n; i++) TRY(propose(m, (int32_t)i - 1, (int32_t)i, err));
     while (m->n_heap) {
-        struct candidate c = pop(m);
+        struct join c = pop(m);
         int32_t i = (int32_t)(c.order & UINT32_MAX);
         struct symbol *left = &m->symbols[i], *right = &m->symbols[c.right];
         if (left->n == 0 || right->n == 0 || left->n + right->n != c.n) continue;

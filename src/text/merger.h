@@ -16,10 +16,10 @@ struct symbol {
     int32_t prev, next; /* or -1 */
 };
 
-struct candidate {
+struct join { /* of two neighbours, that may come */
     uint64_t order; /* merit, less is better, then the index of the left symbol */
     int32_t right;
-    uint32_t n; /* bytes of both: tells a candidate that events have overtaken */
+    uint32_t n; /* bytes of both: tells one that events have overtaken */
     int32_t piece;
 };
 
@@ -30,7 +30,7 @@ struct merger {
                  uint32_t *merit, int32_t *piece);
     struct symbol *symbols;
     size_t n, symbol_capacity;
-    struct candidate *heap;
+    struct join *heap;
     size_t n_heap, heap_capacity;
 };
 

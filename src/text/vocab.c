@@ -173,11 +173,14 @@ static int read_flags(struct vocab *v, const struct gguf *g, struct redline_err 
     return 0;
 }
 
-/* The types of the file's own numbering (1 to 6) as attributes; anything else has none. */
+/* Of a type that the file's numbering does not have: none. */
 static uint16_t attr_of(int64_t type)
 {
-    static const uint16_t attrs[] = {0,          TOKEN_NORMAL, TOKEN_UNKNOWN, TOKEN_CONTROL,
-                                     TOKEN_USER, TOKEN_UNUSED, TOKEN_BYTE};
+    static const uint16_t attrs[] = {
+        [GGUF_TOKEN_NORMAL] = TOKEN_NORMAL,   [GGUF_TOKEN_UNKNOWN] = TOKEN_UNKNOWN,
+        [GGUF_TOKEN_CONTROL] = TOKEN_CONTROL, [GGUF_TOKEN_USER] = TOKEN_USER,
+        [GGUF_TOKEN_UNUSED] = TOKEN_UNUSED,   [GGUF_TOKEN_BYTE] = TOKEN_BYTE,
+    };
     return type >= 0 && type < (int64_t)COUNT_OF(attrs) ? attrs[type] : 0;
 }
 

@@ -125,12 +125,12 @@ static void types_are_llama_cpps(void **state)
 
 /* ---- small models -------------------------------------------------------------------------- */
 
-static const struct made_special specials[] = {{392, "<|end|>", TOKEN_CONTROL}};
+static const struct made_special specials[] = {{392, "<|end|>", GGUF_TOKEN_CONTROL}};
 static const struct made_vocab small_spm = {.kind = MADE_SPM, .pre = "default", .n_tokens = 400, .n_normal = 400,
                                             .bos = 1, .eos = 2, .unknown = 0, .padding = -1, .add_bos = 1};
 static const struct made_vocab small_bpe = {
     .kind = MADE_BPE, .pre = "qwen2", .n_tokens = 400, .n_normal = 390, .specials = specials,
-    .n_specials = COUNT_OF(specials), .filler = "[PAD%d]", .filler_type = TOKEN_UNUSED,
+    .n_specials = COUNT_OF(specials), .filler = "[PAD%d]", .filler_type = GGUF_TOKEN_UNUSED,
     .bos = -1, .eos = 392, .unknown = -1, .padding = -1, .add_bos = 0};
 
 /* Two layers with the family and the ratios of a real shape. */

@@ -46,22 +46,30 @@ size_t cpu_attn_partial_floats(const struct step_limits *l, int n_threads)
     return n_pieces > 1 ? n_queries * n_pieces * (2 + (size_t)l->d_v) : 0;
 }
 
+static float *cut(float **rest, size_t n)
+{
+    float *p = *rest;
+    *rest += n;
+    return p;
+}
+
 static struct work make_work(const struct cpu_member *m, const struct op_attend *op)
 {
     const struct step_limits *l = &m->b->limits;
     int n_share = op->n_heads / op->kv.n_heads;
     size_t n = (size_t)(most_tokens(n_share) * n_share), d_v = (size_t)l->d_v;
     float *p = m->b->scratch.attn + (size_t)m->id * m->b->scratch.attn_floats;
-    struct work w = {.member = m, .op = op, .n_share = n_share, .q = p};
+    struct work w = {.member = m, .op = op, .n_share = n_share};
     w.d_k = kv_padded(op->kv.type_k, op->kv.d_k);
     w.d_v = kv_padded(op->kv.type_v, op->kv.d_v);
-    w.scores = (p += n * (size_t)l->d_k);
-    w.running.m = (p += n * SCORE_STRIDE);
-    w.running.l = (p += n);
-    w.running.o = (p += n);
-    w.piece.m = (p += n * d_v);
-    w.piece.l = (p += n);
-    w.piece.o = (p += n);
+    w.q = cut(&p, n * (size_t)l->d_k);
+    w.scores = cut(&p, n * SCORE_STRIDE);
+    w.running.m = cut(&p, n);
+    w.running.l = cut(&p, n);
+    w.running.o = cut(&p, n * d_v);
+    w.piece.m = cut(&p, n);
+    w.piece.l = cut(&p, n);
+    w.piece.o = cut(&p, n * d_v);
     w.tiles = (char *)m->b->scratch.attn + ((size_t)(m->id + 1) * m->b->scratch.attn_floats) * sizeof *p -
               cpu_attn_tile_bytes(l, (int)n);
     return w;

@@ -1,10 +1,10 @@
 /* cpu_store.h - weights as the CPU's products read them: rows of the mapped file, and strips made of them.
  *
  * Every weight that products read as strips (strip.h) has room reserved for them, in huge pages where the system has
- * them.  Nothing is packed while a model is loaded.  Whoever multiplies with rows that are not packed does that, uses
- * them and lets go of the file's pages: for good as far as the step's allowance reaches, for the moment beyond it, so
- * that the first token need not wait for all.  The rest follows between requests.  At no time is more than the rows at
- * hand in memory twice.  Every matrix begins a strip of its own, so of a tensor that holds several the parts that
+ * them.  Nothing is packed while a model is loaded: the first product that meets unpacked rows packs them.  Within the
+ * step's allowance the strips are kept and the file's pages let go; beyond it they are packed for this product alone,
+ * so that the first token does not wait for the whole model, and the rest follows between requests.  At no time is more
+ * than the rows at hand in memory twice.  Every matrix begins a strip of its own, so of a tensor that holds several the parts that
  * are multiplied are placed, each for itself.  A strip gives the same bits, packed for good or for the moment. */
 #ifndef CPU_STORE_H
 #define CPU_STORE_H

@@ -1,11 +1,5 @@
 /* test_chat.c - chat templates: known in any spelling, all else refused; the texts that Jinja writes; marks
  * that people type stay text; every allocation refused in turn. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,6 +7,7 @@
 #include "base.h"
 #include "chat.h"
 #include "chat_form.h"
+#include "check.h"
 #include "fault.h"
 #include "file.h"
 #include "mem.h"
@@ -20,17 +15,6 @@
 
 static struct redline_err err;
 static struct redline_model *demo;
-
-#define OK(call)                                                                                    \
-    do {                                                                                            \
-        if (call) fail_msg("%s", err.message);                                                      \
-    } while (0)
-
-/* The folder of reference data, or NULL. */
-static const char *data_folder(void)
-{
-    return getenv("REDLINE_TEST_DATA");
-}
 
 /* ---- templates ---------------------------------------------------------------------------------- */
 
@@ -106,11 +90,10 @@ static void test_real(void **state)
         "Qwen-Qwen2.5-7B-Instruct.jinja", "Qwen-Qwen3-0.6B.jinja", "google-gemma-2-2b-it.jinja",
         "meta-llama-Llama-3.1-8B-Instruct.jinja", "openai-gpt-oss-120b.jinja"};
     (void)state;
-    if (!data_folder()) skip();
     for (size_t i = 0; i < COUNT_OF(files); i++) {
         char path[512];
         struct buf text = {0};
-        snprintf(path, sizeof path, "%s/templates/%s", data_folder(), files[i]);
+        snprintf(path, sizeof path, "%s/templates/%s", test_data(), files[i]);
         OK(file_read(&text, path, &err));
         check_template(buf_str(&text), render_of(files[i]));
         buf_free(&text);
@@ -264,15 +247,14 @@ static void test_files(void **state)
     int32_t *ids;
     size_t n;
     (void)state;
-    if (!data_folder()) skip();
-    snprintf(path, sizeof path, "%s/vocab/ggml-vocab-qwen2.gguf", data_folder());
+    snprintf(path, sizeof path, "%s/vocab/ggml-vocab-qwen2.gguf", test_data());
     OK(redline_model_open(&model, path, &err));
     OK(redline_chat_ids(model, &chat, &ids, &n, &err));
     assert_int_equal(count(ids, n, 151644), 2); /* the template's own system message, and the user's */
     assert_int_equal(count(ids, n, 151645), 2);
     redline_free(ids);
     redline_model_close(&model);
-    snprintf(path, sizeof path, "%s/vocab/ggml-vocab-phi-3.gguf", data_folder());
+    snprintf(path, sizeof path, "%s/vocab/ggml-vocab-phi-3.gguf", test_data());
     OK(redline_model_open(&model, path, &err));
     assert_int_equal(redline_chat_ids(model, &chat, &ids, &n, &err), REDLINE_SUPPORT);
     assert_non_null(strstr(err.message, "not one of the known ones"));
@@ -281,7 +263,7 @@ static void test_files(void **state)
     assert_int_equal(ids[0], 1);
     redline_free(ids);
     redline_model_close(&model);
-    snprintf(path, sizeof path, "%s/stories260K/stories260K.gguf", data_folder());
+    snprintf(path, sizeof path, "%s/stories260K/stories260K.gguf", test_data());
     OK(redline_model_open(&model, path, &err));
     chat.template_name = NULL;
     assert_int_equal(redline_chat_ids(model, &chat, &ids, &n, &err), REDLINE_SUPPORT);

@@ -1,10 +1,5 @@
 /* test_cpu_store.c - weights as strips: parts of tensors, wherever they begin, are packed once and then stay. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "check.h"
 #include "cpu/cpu_store.h"
 #include "file.h"
 #include "hollow.h"
@@ -14,11 +9,6 @@
 enum { COLS = 64, ROWS = 21, FIRST = 9, MATS = 3 };
 
 static struct redline_err err;
-
-#define OK(call)                                 \
-    do {                                         \
-        if (call) fail_msg("%s", err.message);   \
-    } while (0)
 
 /* Two parts of a tensor of MATS matrices: rows before FIRST, and from there on. */
 static void cut(struct weight part[2], const float *data)

@@ -3,16 +3,11 @@
  * expected.json was written by tools/demo/check.py from the same weights in float32; the definition of
  * the perplexity stands there: chunks of 512 tokens from an empty context, all but the first token of
  * each scored. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "check.h"
 #include "file.h"
 #include "redline_probe.h"
 
@@ -20,11 +15,6 @@ enum { CHUNK = 512 };
 
 static struct redline_err err;
 static struct redline_model *model;
-
-#define OK(call)                                                                                    \
-    do {                                                                                            \
-        if (call) fail_msg("%s", err.message);                                                      \
-    } while (0)
 
 static double expected(const char *key)
 {

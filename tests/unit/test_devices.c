@@ -3,15 +3,10 @@
  * The GPUs are twins (twin_gpu.h): the CPU's kernels in memory of their own, which the host cannot read.  Every family
  * of tests/data runs with every number of layers on one, two and three of them, with overrides, and with less memory
  * than it would like. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <stdlib.h>
 
 #include "base.h"
+#include "check.h"
 #include "fault.h"
 #include "hollow.h"
 #include "redline_probe.h"
@@ -24,11 +19,6 @@ enum { N_IDS = 40, N_PREDICT = 5, BATCH = 16, CTX = 64, MOST_VOCAB = 1024, MOST_
 static const uint64_t PLENTY = (uint64_t)1 << 40;
 
 static struct redline_err err;
-
-#define OK(call)                                                                                    \
-    do {                                                                                            \
-        if (call) fail_msg("%s", err.message);                                                      \
-    } while (0)
 
 /* ---- what a model says -------------------------------------------------------------------------------- */
 

@@ -4,12 +4,7 @@
  * tests/data/encoders has a tiny random model of each family, hollow (hollow.h), and the vectors that transformers
  * computes with the same weights; tools/golden/encoders.py makes both.  Here they run through the engine, in F32
  * and exact arithmetic: three texts, each pooled in three ways. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "check.h"
 #include "engine.h"
 #include "hollow.h"
 #include "scratch.h"
@@ -25,11 +20,6 @@ static const int lengths[N_TEXTS] = {300, 19, 1};
 static const enum redline_pooling poolings[N_POOLINGS] = {REDLINE_POOL_MEAN, REDLINE_POOL_FIRST, REDLINE_POOL_LAST};
 
 static struct redline_err err;
-
-#define OK(call)                                                                                    \
-    do {                                                                                            \
-        if (call) fail_msg("%s", err.message);                                                      \
-    } while (0)
 
 static struct encoder {
     char name[64], pooling[8];

@@ -1,24 +1,14 @@
 /* test_engine.c - requests through the public header: known texts, limits, cancelling, no allocation
  * between tokens, and every refused allocation, read and thread. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <stdlib.h>
 
+#include "check.h"
 #include "fault.h"
 #include "redline_probe.h"
 #include "scratch.h"
 #include "tiny.h"
 
 static struct redline_err err;
-
-#define OK(call)                                                                                    \
-    do {                                                                                            \
-        if (call) fail_msg("%s", err.message);                                                      \
-    } while (0)
 
 struct record { /* what a listener saw */
     struct buf text;
@@ -52,23 +42,14 @@ static int generate(struct redline_engine *engine, const struct redline_request 
     return status;
 }
 
-static const char *data_folder(void)
-{
-    const char *folder = getenv("REDLINE_TEST_DATA"), *ci = getenv("CI");
-    if (!folder && ci && strcmp(ci, "true") == 0) fail_msg("REDLINE_TEST_DATA is not set");
-    if (!folder) print_message("skipped: REDLINE_TEST_DATA is not set\n");
-    return folder;
-}
-
 static void test_stories(void **state)
 {
     static const struct {
         const char *prompt, *file;
     } cases[] = {{"Once upon a time", "greedy-0.txt"}, {"The little dog", "greedy-1.txt"}};
-    const char *folder = data_folder();
+    const char *folder = test_data();
     char path[512];
     (void)state;
-    if (!folder) skip();
     snprintf(path, sizeof path, "%s/stories260K/stories260K.gguf", folder);
     for (int i = 0; i < 4; i++) {
         struct redline_model *model;

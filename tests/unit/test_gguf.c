@@ -1,14 +1,10 @@
 /* test_gguf.c - reading: typed getters, split sets, refused reads, and the files that others wrote
  * (REDLINE_TEST_DATA). */
 #define _GNU_SOURCE
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
 #include <ftw.h>
 
 #include "base.h"
+#include "check.h"
 #include "fault.h"
 #include "file.h"
 #include "gguf_bytes.h"
@@ -260,12 +256,7 @@ static int open_real(const char *path, const struct stat *facts, int flag, struc
 static void test_real_files(void **state)
 {
     (void)state;
-    const char *folder = getenv("REDLINE_TEST_DATA"), *ci = getenv("CI");
-    if (!folder || !*folder) {
-        if (ci && strcmp(ci, "true") == 0) fail_msg("REDLINE_TEST_DATA is not set");
-        print_message("skipped: REDLINE_TEST_DATA is not set\n");
-        skip();
-    }
+    const char *folder = test_data();
     assert_int_equal(nftw(folder, open_real, 16, FTW_PHYS), 0);
     print_message("%d files of %s opened\n", n_opened, folder);
     assert_true(n_opened > 0);

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base.h"
+#include "check.h"
 #include "fault.h"
 #include "file.h"
 #include "imatrix.h"
@@ -17,11 +18,6 @@
 #include "tiny.h"
 
 static struct redline_err err;
-
-#define OK(call)                                                                                    \
-    do {                                                                                            \
-        if (call) fail_msg("%s", err.message);                                                      \
-    } while (0)
 
 #define REFUSED(call, code, part)                                                                   \
     do {                                                                                            \

@@ -1,12 +1,7 @@
 /* test_kv.c - the cache: windowed layers in rings against the same layers in pages, going back, every type.
  *
  * The models are the hollow ones of tests/data/families; see hollow.h. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "check.h"
 #include "hollow.h"
 #include "model.h"
 #include "nmse.h"
@@ -15,11 +10,6 @@
 enum { N_TOKENS = 300, BATCH = 16 };
 
 static struct redline_err err;
-
-#define OK(call)                                                \
-    do {                                                        \
-        if (call) fail_msg("%s", err.message);                  \
-    } while (0)
 
 struct loaded {
     struct gguf *g;

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base.h"
+#include "check.h"
 #include "fault.h"
 #include "file.h"
 #include "gguf.h"
@@ -20,11 +21,6 @@
 #include "tiny.h"
 
 static struct redline_err err;
-
-#define OK(call)                                                                                    \
-    do {                                                                                            \
-        if (call) fail_msg("%s", err.message);                                                      \
-    } while (0)
 
 /* A refusal with this code, whose sentence has this part; no file but those before is left. */
 #define REFUSED(call, code, part)                                                                   \

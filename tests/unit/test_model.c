@@ -2,15 +2,10 @@
  *
  * The CPU kernels promise that a result depends on its own row and token alone, so prefill and token by
  * token, batch and single, and any number of threads are compared bit by bit. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <math.h>
 
 #include "base.h"
+#include "check.h"
 #include "cpu.h"
 #include "model.h"
 #include "nmse.h"
@@ -20,11 +15,6 @@
 enum { N = 96, LONG = 700 };
 
 static struct redline_err err;
-
-#define OK(call)                                                                                    \
-    do {                                                                                            \
-        if (call) fail_msg("%s", err.message);                                                      \
-    } while (0)
 
 struct loaded {
     struct gguf *g;
@@ -108,13 +98,8 @@ static void check_reference(const char *folder, const char *name)
 
 static void test_reference_logits(void **state)
 {
-    const char *folder = getenv("REDLINE_TEST_DATA"), *ci = getenv("CI");
+    const char *folder = test_data();
     (void)state;
-    if (!folder) {
-        if (ci && strcmp(ci, "true") == 0) fail_msg("REDLINE_TEST_DATA is not set");
-        print_message("skipped: REDLINE_TEST_DATA is not set\n");
-        skip();
-    }
     static const char *const names[] = {"llama-dense",  "llama-moe",   "falcon-dense", "gemma2-dense", "gpt-oss-moe",
                                         "gpt2-dense",   "phi2-dense",  "qwen2-dense",  "qwen3-dense",
                                         "starcoder2-dense"};

@@ -1,17 +1,12 @@
 /* test_requests.c - many requests at once: each gives what it gives alone, whatever runs beside it; nothing
  * is lost, nothing is allocated on the way.  REDLINE_STRESS_SECONDS repeats the mix for so long, with other
  * seeds, for the sanitizers. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 
 #include "base.h"
+#include "check.h"
 #include "clock.h"
 #include "engine.h"
 #include "scratch.h"
@@ -20,11 +15,6 @@
 enum { N_REQUESTS = 64, N_CTX = 320, N_VOCAB = 64, WIDTH = 256 };
 
 static struct redline_err err;
-
-#define OK(call)                                                                                    \
-    do {                                                                                            \
-        if (call) fail_msg("%s", err.message);                                                      \
-    } while (0)
 
 struct plan { /* one request of the mix */
     enum redline_kind kind;

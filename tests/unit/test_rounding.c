@@ -4,12 +4,7 @@
  * the reference here, over all of a long text.  llama.cpp's errors are of its logits for the same files and ids
  * (3f545becc, AVX-512 with VNNI, F32 cache, one batch).  F16 is not among them: it costs 4.5e-5 here, where texts are
  * multiplied as BF16, and 3.8e-7 there. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "check.h"
 #include "hollow.h"
 #include "model.h"
 #include "nmse.h"
@@ -29,11 +24,6 @@ static const struct {
 };
 
 static struct redline_err err;
-
-#define OK(call)                               \
-    do {                                       \
-        if (call) fail_msg("%s", err.message); \
-    } while (0)
 
 /* The logits of all tokens, of a text or as if each had been generated; *n numbers. */
 static float *logits_of(const char *name, bool exact, unsigned kind, size_t *n)

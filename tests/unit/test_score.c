@@ -9,17 +9,13 @@
 #include <math.h>
 
 #include "base.h"
+#include "check.h"
 #include "fault.h"
 #include "rng.h"
 #include "scratch.h"
 #include "score_record.h"
 
 static struct redline_err err;
-
-#define OK(call)                                                                                    \
-    do {                                                                                            \
-        if (call) fail_msg("%s", err.message);                                                      \
-    } while (0)
 
 static void expect_near(double got, double want, double error)
 {

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base.h"
+#include "check.h"
 #include "fault.h"
 #include "file.h"
 #include "gguf.h"
@@ -19,11 +20,6 @@
 #include "synth.h"
 
 static struct redline_err err;
-
-#define OK(call)                                                                                    \
-    do {                                                                                            \
-        if (call) fail_msg("%s", err.message);                                                      \
-    } while (0)
 
 /* ---- mixtures ------------------------------------------------------------------------------ */
 

@@ -6,14 +6,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <yaml.h>
 
-#include "file.h"
 #include "mem.h"
 #include "opt.h"
+#include "yaml_events.h"
 
-enum { MOST_BYTES = 1 << 20, MOST_DEPTH = 16 };
+enum { MOST_DEPTH = 16 };
 
 /* in[key] or in[index] begins in this line; in == NULL: the root. */
 struct yaml_place {
@@ -25,9 +23,7 @@ struct yaml_place {
 
 struct reader {
     struct yaml *y;
-    struct str text;
-    yaml_parser_t parser;
-    yaml_event_t event; /* the one in hand */
+    struct yaml_events events;
     int depth;
 };
 
@@ -37,71 +33,6 @@ static int fail_at(const struct yaml *y, size_t line, struct redline_err *err, c
     vsnprintf(sentence, sizeof sentence, format, args);
     if (line == 0) return err_set(err, REDLINE_ARG, "%s: %s", y->path, sentence);
     return err_set(err, REDLINE_ARG, "%s:%zu: %s", y->path, line, sentence);
-}
-
-static size_t line_of(const struct reader *r)
-{
-    return r->event.start_mark.line + 1;
-}
-
-static int fail(const struct reader *r, struct redline_err *err, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static int fail(const struct reader *r, struct redline_err *err, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    int status = fail_at(r->y, line_of(r), err, format, args);
-    va_end(args);
-    return status;
-}
-
-/* ---- events ---------------------------------------------------------------------------------- */
-
-static int fail_parser(const struct reader *r, struct redline_err *err)
-{
-    const yaml_parser_t *p = &r->parser;
-    size_t line = p->problem_mark.line + 1;
-    if (p->error == YAML_MEMORY_ERROR) return err_memory(err, r->text.n, "a YAML file");
-    if (p->error == YAML_READER_ERROR) { /* bad UTF-8: it knows the byte alone */
-        line = 1;
-        for (size_t i = 0; i < p->problem_offset && i < r->text.n; i++) line += r->text.p[i] == '\n';
-    }
-    return err_set(err, REDLINE_ARG, "%s:%zu: this is not YAML: %s", r->y->path, line, p->problem);
-}
-
-static int check_text(const struct reader *r, struct redline_err *err)
-{
-    const unsigned char *p = r->event.data.scalar.value;
-    for (size_t i = 0; i < r->event.data.scalar.length; i++)
-        if (p[i] < 0x20 && p[i] != '\n') return fail(r, err, "a control character in a text");
-    return 0;
-}
-
-/* Makes the next event the one in hand. */
-static int next(struct reader *r, struct redline_err *err)
-{
-    yaml_event_delete(&r->event);
-    if (!yaml_parser_parse(&r->parser, &r->event)) return fail_parser(r, err);
-    const yaml_char_t *mark = NULL;
-    switch (r->event.type) {
-    case YAML_ALIAS_EVENT: mark = r->event.data.alias.anchor; break;
-    case YAML_SCALAR_EVENT:
-        mark = r->event.data.scalar.anchor ? r->event.data.scalar.anchor : r->event.data.scalar.tag;
-        TRY(check_text(r, err));
-        break;
-    case YAML_MAPPING_START_EVENT:
-        mark = r->event.data.mapping_start.anchor ? r->event.data.mapping_start.anchor
-                                                  : r->event.data.mapping_start.tag;
-        break;
-    case YAML_SEQUENCE_START_EVENT:
-        mark = r->event.data.sequence_start.anchor ? r->event.data.sequence_start.anchor
-                                                   : r->event.data.sequence_start.tag;
-        break;
-    default: break;
-    }
-    if (mark) return fail(r, err, "'%.80s': anchors, aliases and tags have no place here", (const char *)mark);
-    return 0;
 }
 
 /* ---- values ---------------------------------------------------------------------------------- */
@@ -168,11 +99,12 @@ static int read_value(struct reader *r, json_t **out, struct redline_err *err);
 /* The event in hand is the start of a list. */
 static int read_list(struct reader *r, json_t *list, struct redline_err *err)
 {
+    struct yaml_events *e = &r->events;
     for (;;) {
         json_t *value = NULL;
-        TRY(next(r, err));
-        if (r->event.type == YAML_SEQUENCE_END_EVENT) return 0;
-        struct yaml_place place = {list, NULL, json_array_size(list), line_of(r)};
+        TRY(yaml_events_next(e, err));
+        if (e->event.type == YAML_SEQUENCE_END_EVENT) return 0;
+        struct yaml_place place = {list, NULL, json_array_size(list), yaml_events_line(e)};
         TRY(read_value(r, &value, err));
         place.value = value;
         if (json_array_append_new(list, value)) return err_memory(err, 1, "a list");
@@ -183,20 +115,21 @@ static int read_list(struct reader *r, json_t *list, struct redline_err *err)
 /* The event in hand is the start of a mapping. */
 static int read_mapping(struct reader *r, json_t *object, struct redline_err *err)
 {
+    struct yaml_events *e = &r->events;
     for (;;) {
         json_t *value = NULL;
         char key[128];
-        TRY(next(r, err));
-        if (r->event.type == YAML_MAPPING_END_EVENT) return 0;
-        if (r->event.type != YAML_SCALAR_EVENT) return fail(r, err, "a list or a mapping cannot be a key");
-        const char *name = (const char *)r->event.data.scalar.value;
-        if (r->event.data.scalar.length >= sizeof key || strchr(name, '\n'))
-            return fail(r, err, "'%.80s': a key is one line of at most %zu bytes", name, sizeof key - 1);
-        memcpy(key, name, r->event.data.scalar.length + 1);
+        TRY(yaml_events_next(e, err));
+        if (e->event.type == YAML_MAPPING_END_EVENT) return 0;
+        if (e->event.type != YAML_SCALAR_EVENT) return yaml_events_fail(e, err, "a list or a mapping cannot be a key");
+        const char *name = yaml_events_scalar(e);
+        if (e->event.data.scalar.length >= sizeof key || strchr(name, '\n'))
+            return yaml_events_fail(e, err, "'%.80s': a key is one line of at most %zu bytes", name, sizeof key - 1);
+        memcpy(key, name, e->event.data.scalar.length + 1);
         if (json_object_get(object, key))
-            return fail(r, err, "'%s' is there already, in line %zu", key, yaml_line(r->y, object, key));
-        struct yaml_place place = {object, NULL, str_hash(str_of(key)), line_of(r)};
-        TRY(next(r, err));
+            return yaml_events_fail(e, err, "'%s' is there already, in line %zu", key, yaml_line(r->y, object, key));
+        struct yaml_place place = {object, NULL, str_hash(str_of(key)), yaml_events_line(e)};
+        TRY(yaml_events_next(e, err));
         TRY(read_value(r, &value, err));
         place.value = value;
         if (json_object_set_new(object, key, value)) return err_memory(err, 1, "a mapping");
@@ -206,19 +139,18 @@ static int read_mapping(struct reader *r, json_t *object, struct redline_err *er
 
 static int read_scalar(const struct reader *r, json_t **out, struct redline_err *err)
 {
-    const char *p = (const char *)r->event.data.scalar.value;
-    size_t n = r->event.data.scalar.length;
-    bool is_plain = r->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
-    *out = is_plain ? yaml_word(p, n) : json_stringn(p, n);
+    const char *p = yaml_events_scalar(&r->events);
+    size_t n = r->events.event.data.scalar.length;
+    *out = yaml_events_is_plain(&r->events) ? yaml_word(p, n) : json_stringn(p, n);
     return *out ? 0 : err_memory(err, n, "a text");
 }
 
 /* The event in hand begins a value. */
 static int read_value(struct reader *r, json_t **out, struct redline_err *err)
 {
-    if (r->event.type == YAML_SCALAR_EVENT) return read_scalar(r, out, err);
-    if (r->depth == MOST_DEPTH) return fail(r, err, "nested deeper than %d", MOST_DEPTH);
-    bool is_list = r->event.type == YAML_SEQUENCE_START_EVENT;
+    if (r->events.event.type == YAML_SCALAR_EVENT) return read_scalar(r, out, err);
+    if (r->depth == MOST_DEPTH) return yaml_events_fail(&r->events, err, "nested deeper than %d", MOST_DEPTH);
+    bool is_list = r->events.event.type == YAML_SEQUENCE_START_EVENT;
     json_t *value = is_list ? json_array() : json_object();
     if (!value) return err_memory(err, 1, "a YAML file");
     r->depth++;
@@ -232,48 +164,31 @@ static int read_value(struct reader *r, json_t **out, struct redline_err *err)
 static int read_document(struct reader *r, struct redline_err *err)
 {
     json_t *root = NULL;
-    do {
-        TRY(next(r, err));
-        if (r->event.type == YAML_STREAM_END_EVENT) { /* nothing but comments */
-            r->y->root = json_object();
-            return r->y->root ? 0 : err_memory(err, 1, "a YAML file");
-        }
-    } while (r->event.type != YAML_DOCUMENT_START_EVENT);
-    TRY(next(r, err));
-    if (r->event.type != YAML_MAPPING_START_EVENT) return fail(r, err, "a mapping of keys is expected");
-    size_t line = line_of(r);
+    if (r->events.event.type != YAML_MAPPING_START_EVENT)
+        return yaml_events_fail(&r->events, err, "a mapping of keys is expected");
+    size_t line = yaml_events_line(&r->events);
     TRY(read_value(r, &root, err));
     r->y->root = root;
     TRY(add_place(r->y, (struct yaml_place){NULL, root, 0, line}, err));
-    TRY(next(r, err)); /* the end of the document */
-    TRY(next(r, err));
-    if (r->event.type == YAML_STREAM_END_EVENT) return 0;
-    return fail(r, err, "a second document; one is read");
+    return yaml_events_end(&r->events, err);
 }
 
-static int read_text(struct yaml *y, struct str text, struct redline_err *err)
+static int read_events(struct yaml *y, struct redline_err *err)
 {
-    struct reader r = {.y = y, .text = text};
-    if (!yaml_parser_initialize(&r.parser)) return err_memory(err, sizeof r.parser, "a YAML parser");
-    yaml_parser_set_input_string(&r.parser, (const unsigned char *)text.p, text.n);
-    int status = read_document(&r, err);
-    yaml_event_delete(&r.event);
-    yaml_parser_delete(&r.parser);
+    struct reader r = {.y = y};
+    bool is_empty;
+    TRY(yaml_events_open(&r.events, y->path, &is_empty, err));
+    int status = 0;
+    if (!is_empty) status = read_document(&r, err);
+    else if (!(y->root = json_object())) status = err_memory(err, 1, "a YAML file");
+    yaml_events_close(&r.events);
     return status;
 }
 
 int yaml_read(struct yaml *out, const char *path, struct redline_err *err)
 {
-    struct buf text = {0};
-    struct stat st;
-    *out = (struct yaml){0};
-    if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > MOST_BYTES)
-        return err_set(err, REDLINE_ARG, "%s has %lld bytes, the limit of a YAML file is %d", path,
-                       (long long)st.st_size, MOST_BYTES);
-    TRY(file_read(&text, path, err));
-    out->path = mem_copy(path, strlen(path));
-    int status = out->path ? read_text(out, buf_str(&text), err) : err_memory(err, strlen(path) + 1, "a path");
-    buf_free(&text);
+    *out = (struct yaml){.path = mem_copy(path, strlen(path))};
+    int status = out->path ? read_events(out, err) : err_memory(err, strlen(path) + 1, "a path");
     if (status) yaml_close(out);
     return status;
 }

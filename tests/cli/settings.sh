@@ -108,7 +108,8 @@ yaml "a section" ".*:1: llm.primary.n_threads: one value is expected, not a sect
 yaml "a value for a section" ".*:1: llm: a section with settings is expected" 'llm: 5'
 yaml "a list at the top" ".*:1: a section with settings is expected" '- llm\n'
 yaml "a second document" ".*:2: a second document; one is read" 'llm: {}\n--- {}\n'
-yaml "control character" ".*:1: a line end or another control character in a text" 'llm: {primary: {model: "a\\0b"}}'
+yaml "control character" ".*:1: a control character in a text" 'llm: {primary: {model: "a\\0b"}}'
+yaml "a line end" ".*:1: llm.primary.model: a text of one line is expected" 'llm: {primary: {model: "a\\nb"}}'
 
 printf 'llm: {primary: {type_k: q9}}\n' >overrides.local.yaml
 printf 'llm: {primary: {type_k: f32}}\n' >redline.yaml
@@ -120,11 +121,11 @@ rm overrides.local.yaml
 yaml "broken" ".*:2: this is not YAML: .*" 'llm: {\n'
 yaml "a tab" ".*:2: this is not YAML: .*" 'llm:\n\tprimary:\n'
 yaml "no UTF-8" ".*:2: this is not YAML: .*" 'llm:\n  \377: 1\n'
-yaml "an anchor" ".*:1: 'a': anchors, aliases and tags have no place in settings" 'llm: &a {primary: {}}'
+yaml "an anchor" ".*:1: 'a': anchors, aliases and tags have no place here" 'llm: &a {primary: {}}'
 yaml "an alias" ".*:1: 'a': anchors, .*" 'llm: *a'
 yaml "a tag" ".*:1: 'tag:yaml.org,2002:str': anchors, .*" 'llm: {primary: {model: !!str a}}'
 head -c 2000000 /dev/zero | tr '\0' '#' >redline.yaml
-says "too large" 2 "redline.yaml has 2000000 bytes, the limit of a settings file is 1048576" "$redline" config
+says "too large" 2 "redline.yaml has 2000000 bytes, the limit of a YAML file is 1048576" "$redline" config
 says "every command refuses" 2 "redline.yaml has" "$redline" run -n 1
 says "but the help page" 0 "usage: redline run" "$redline" run --help
 rm redline.yaml && mkdir redline.yaml

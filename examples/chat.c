@@ -18,7 +18,8 @@ int main(int argc, char **argv)
     struct redline_session *session = NULL; /* remembers what was computed of the conversation */
     struct redline_err err;
     int n = 0, status = redline_model_open(&model, argc > 1 ? argv[1] : NULL, &err);
-    if (!status) status = redline_engine_open(&engine, model, &params, &err) || redline_session_new(&session, engine, &err);
+    if (!status) status = redline_engine_open(&engine, model, &params, &err);
+    if (!status) status = redline_session_new(&session, engine, &err);
     for (; !status && n < 64 && fgets(lines[n], sizeof lines[n], stdin); n++) {
         struct redline_request request = {.session = session, .n_predict = -1};
         struct redline_event event = {0};

@@ -22,7 +22,8 @@ struct redline_make_progress {
     const char *tensor;               /* the one in hand */
 };
 
-/* Called on the caller's thread after every piece, of some MB at most: be quick.  A non-zero return stops with REDLINE_CANCEL. */
+/* Called on the caller's thread after every piece, of some MB at most: be quick.  A non-zero return stops with
+ * REDLINE_CANCEL. */
 typedef int redline_make_listener(void *user, const struct redline_make_progress *progress);
 
 enum { REDLINE_MADE_TYPES = 16 };
@@ -59,7 +60,8 @@ struct redline_quantize_params {
 
 /* Writes the model at `in` (of a split set, the first file) as one file with the given mixture.
  * Metadata is copied.  REDLINE_ARG: unknown mixture, out is in, a quantised tensor would be re-encoded;
- * REDLINE_FORMAT: a weight that is re-encoded is not finite, the importance matrix is broken or another model's.  params and made may be NULL. */
+ * REDLINE_FORMAT: a weight that is re-encoded is not finite, the importance matrix is broken or another model's.
+ * params and made may be NULL. */
 int redline_quantize(const char *in, const char *out, const char *mixture,
                      const struct redline_quantize_params *params, struct redline_made *made,
                      struct redline_err *err);

@@ -389,7 +389,8 @@ static int cut_views(const struct binder *bind, int layer)
         l->gate = view(&l->gate_up, 0, width);
         l->up = view(&l->gate_up, width, width);
         TRY(place_views(bind, layer, PART_FEED_FORWARD,
-                        hparams_has_experts(h, layer) ? "ffn_gate_up_exps.weight" : "ffn_up.weight", &l->gate_up, (struct weight *[]){&l->gate.w, &l->up.w}, 2));
+                        hparams_has_experts(h, layer) ? "ffn_gate_up_exps.weight" : "ffn_up.weight", &l->gate_up,
+                        (struct weight *[]){&l->gate.w, &l->up.w}, 2));
     }
     if (l->wkv_b.w.n_mats) { /* d_nope rows of keys and d_v of values, head after head */
         struct linear heads = l->wkv_b;

@@ -201,7 +201,8 @@ static void test_own_keys(void **state)
             if (read_file(&f, &got)) fail_msg("%s: %s: %s", arch->name, optional[k].name, err.message);
             bool felt = memcmp(&want, &got, sizeof want) != 0;
             bool dense = arch->keys & KEY_SHARED_WIDTH && !arch->experts_only; /* Granite: no experts in this file */
-            bool may_not = dense || arch->window_fixed || arch->window_layers || strcmp(optional[k].name, "interleave_moe_layer_step") == 0;
+            bool may_not = dense || arch->window_fixed || arch->window_layers ||
+                           strcmp(optional[k].name, "interleave_moe_layer_step") == 0;
             if (!felt && !may_not) fail_msg("%s: '%s' does not count", arch->name, optional[k].name);
             n_felt += felt;
         }

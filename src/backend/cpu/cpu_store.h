@@ -4,8 +4,9 @@
  * them.  Nothing is packed while a model is loaded: the first product that meets unpacked rows packs them.  Within the
  * step's allowance the strips are kept and the file's pages let go; beyond it they are packed for this product alone,
  * so that the first token does not wait for the whole model, and the rest follows between requests.  At no time is more
- * than the rows at hand in memory twice.  Every matrix begins a strip of its own, so of a tensor that holds several the parts that
- * are multiplied are placed, each for itself.  A strip gives the same bits, packed for good or for the moment. */
+ * than the rows at hand in memory twice.  Every matrix begins a strip of its own, so of a tensor that holds several the
+ * parts that are multiplied are placed, each for itself.  A strip gives the same bits, packed for good or for the
+ * moment. */
 #ifndef CPU_STORE_H
 #define CPU_STORE_H
 

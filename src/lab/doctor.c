@@ -17,6 +17,7 @@ static const double PRESSURE = 1.0;          /* per cent of the time */
 static const double THROTTLED_SHARE = 0.05;  /* of the quota's periods */
 static const double SWAP_SHARE = 0.01;       /* of the memory */
 static const double CACHED_SHARE = 0.9;      /* of a file on a slow disk */
+static const double READ_BYTES = 64u << 20;  /* not cached: less is read in a second from any disk */
 static const double WASTE_BYTES = 64u << 20; /* memory for nothing, where a plan tells how much it is */
 enum {
     CTX_RATIO = 4,      /* context: set / used */
@@ -35,6 +36,11 @@ static const double PLAN_BYTES = 512u << 20; /* and by so much */
 static double gib(double bytes)
 {
     return bytes / (double)(1u << 30);
+}
+
+static double mib(double bytes)
+{
+    return bytes / (double)(1u << 20);
 }
 
 /* ---- GPUs -------------------------------------------------------------------------------------- */
@@ -392,8 +398,11 @@ static bool model_slow_disk(const struct doctor_case *c, struct doctor_finding *
 {
     const struct facts_file *m = c->model_file;
     if (!m || !m->slow.value[0] || !(m->cached_share.value < CACHED_SHARE)) return false;
-    SAY(out, "the model lies on %s, and %.0f %% of its %.2f GiB are in the page cache", m->slow.value,
-        100 * m->cached_share.value, gib((double)m->bytes));
+    double bytes = (double)m->bytes;
+    bool small = bytes < (double)(1u << 30);
+    if ((1 - m->cached_share.value) * bytes < READ_BYTES) return false;
+    SAY(out, "the model lies on %s, and %.0f %% of its %.*f %s are in the page cache", m->slow.value,
+        100 * m->cached_share.value, small ? 0 : 2, small ? mib(bytes) : gib(bytes), small ? "MiB" : "GiB");
     MEND(out, "copy it to a local disk without moving parts, or read it once before: cat MODEL >/dev/null");
     return true;
 }

@@ -22,6 +22,7 @@
 #include "file.h"
 #include "mem.h"
 #include "nvml.h"
+#include "str.h"
 #include "sysfile.h"
 
 /* ---- values and reasons ------------------------------------------------------------------------ */
@@ -304,17 +305,34 @@ static const char *far_system(unsigned long magic)
     return NULL;
 }
 
+/* Of a virtual disk the kernel assumes that it rotates, or repeats what its host was told to say.  vda, xvda and nbd0
+ * are always one; within a virtual machine all others are too (sda there, or a volume over vda). */
+static bool is_virtual(const char *root, const char *device_folder)
+{
+    static const char *const names[] = {"vd", "xvd", "nbd"};
+    char path[SYSFILE_PATH], text[SYSFILE_MOST], why[FACTS_REASON];
+    snprintf(path, sizeof path, "%s/uevent", device_folder);
+    const char *name = sysfile_read(root, path, text, why, sizeof why) ? strstr(text, "DEVNAME=") : NULL;
+    for (size_t i = 0; name && i < COUNT_OF(names); i++)
+        if (str_starts(str_of(name + strlen("DEVNAME=")), str_of(names[i]))) return true;
+    return sysfile_read(root, "/proc/cpuinfo", text, why, sizeof why) && strstr(text, " hypervisor");
+}
+
 /* A partition's queue is that of its disk, one folder up. */
 static void read_disk(struct fact_text *out, const char *root, dev_t device)
 {
     static const char *const folders[] = {"", "/.."};
-    char path[SYSFILE_PATH], text[SYSFILE_MOST];
+    char folder[64], path[SYSFILE_PATH], text[SYSFILE_MOST];
+    snprintf(folder, sizeof folder, "/sys/dev/block/%u:%u", major(device), minor(device));
     for (size_t i = 0; i < COUNT_OF(folders); i++) {
-        snprintf(path, sizeof path, "/sys/dev/block/%u:%u%s/queue/rotational", major(device), minor(device),
-                 folders[i]);
+        snprintf(path, sizeof path, "%s%s/queue/rotational", folder, folders[i]);
         if (!sysfile_read(root, path, text, out->reason, sizeof out->reason)) continue;
         out->reason[0] = '\0';
-        if (text[0] == '1') snprintf(out->value, sizeof out->value, "a rotating disk");
+        if (text[0] != '1') return;
+        if (is_virtual(root, folder))
+            snprintf(out->reason, sizeof out->reason, "a virtual disk does not tell whether it rotates");
+        else
+            snprintf(out->value, sizeof out->value, "a rotating disk");
         return;
     }
 }

@@ -74,7 +74,8 @@ bool facts_gpu_refusal(const struct facts *facts, int cuda_version, int n_usable
 /* How a file lies: what has to come from the disk when it is loaded, and from what disk. */
 struct facts_file {
     struct fact_number cached_share;      /* in the page cache, 0 to 1 */
-    struct fact_text slow;                /* "nfs", "a rotating disk"; "" with the reason "" where it is neither */
+    struct fact_text slow;                /* "nfs", "a rotating disk"; "" with the reason "" where it is neither,
+                                  * with one where that is not known, as of a virtual machine's disk */
     uint64_t bytes;
 };
 void facts_read_file(struct facts_file *out, const char *path, const struct facts_source *source);

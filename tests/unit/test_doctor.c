@@ -313,6 +313,11 @@ static void saving(struct made *m) { set_text(&m->facts.governor, "powersave"); 
 static void busy(struct made *m) { m->facts.load_1m.value = 3.5; }
 static void swapped(struct made *m) { m->facts.swap_used_bytes.value = (double)(1u << 30); }
 static void slow_disk(struct made *m) { set_text(&m->model_file.slow, "a rotating disk"); }
+static void slow_disk_half_gib(struct made *m)
+{
+    slow_disk(m);
+    m->model_file.bytes = 512u << 20;
+}
 static void untrained(struct made *m) { m->plan.n_ctx_train = 2048; }
 static void unused(struct made *m) { m->c.n_ctx_used = 300; }
 
@@ -363,7 +368,8 @@ static const struct {
     {"governor-slow", saving, "powersave", "-g performance"},
     {"machine-busy", busy, "3.50 threads", "top"},
     {"swap-used", swapped, "1.00 GiB", "swapoff"},
-    {"model-slow-disk", slow_disk, "50 %", "copy"},
+    {"model-slow-disk", slow_disk, "50 % of its 4.00 GiB", "copy"},
+    {"model-slow-disk", slow_disk_half_gib, "50 % of its 512 MiB", "copy"},
     {"context-untrained", untrained, "trained on 2048", "-c 2048"},
     {"context-unused", unused, "at most 300", "-c 512"},
 };
@@ -404,6 +410,10 @@ static void test_clean(void **state)
     m.plan.kv_bytes = 1u << 20;
     m.c.n_ubatch = 4096;
     m.plan.buffer_bytes = 1u << 20;
+    expect(&m, NULL, NULL);
+    make(&m); /* a second of reading */
+    slow_disk(&m);
+    m.model_file.bytes = 100u << 20;
     expect(&m, NULL, NULL);
     make(&m); /* nothing is known of a model, of settings, of what was used */
     m.c = (struct doctor_case){.facts = &m.facts, .n_ctx_used = -1, .n_prompt_typical = -1, .flash_attn = true,

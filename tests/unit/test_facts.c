@@ -10,6 +10,7 @@
 #include <math.h>
 #include <sys/sysmacros.h>
 
+#include "base.h"
 #include "facts.h"
 #include "made_machine.h"
 #include "record.h"
@@ -291,6 +292,23 @@ static void test_file(void **state)
     machine_put(path, "1\n");
     facts_read_file(&file, SCRATCH("model"), &source);
     assert_string_equal(file.slow.value, "a rotating disk");
+    machine_put("/proc/cpuinfo", "flags\t\t: fpu hypervisor lahf_lm\n"); /* whose disks do not tell */
+    facts_read_file(&file, SCRATCH("model"), &source);
+    assert_string_equal(file.slow.value, "");
+    assert_non_null(strstr(file.slow.reason, "virtual"));
+    machine_put("/proc/cpuinfo", "flags\t\t: fpu lahf_lm\n");
+    static const struct {
+        const char *name;
+        bool rotates;
+    } disks[] = {{"vda1", false}, {"xvda", false}, {"nbd0", false}, {"sda1", true}, {"dm-0", true}};
+    for (size_t i = 0; i < COUNT_OF(disks); i++) {
+        char uevent[128], line[64];
+        snprintf(uevent, sizeof uevent, "/sys/dev/block/%u:%u/uevent", major(st.st_dev), minor(st.st_dev));
+        snprintf(line, sizeof line, "MAJOR=254\nDEVNAME=%s\nDEVTYPE=disk\n", disks[i].name);
+        machine_put(uevent, line);
+        facts_read_file(&file, SCRATCH("model"), &source);
+        assert_string_equal(file.slow.value, disks[i].rotates ? "a rotating disk" : "");
+    }
     machine_put(path, "0\n");
     facts_read_file(&file, SCRATCH("model"), &source);
     assert_string_equal(file.slow.value, "");

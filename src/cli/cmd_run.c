@@ -206,9 +206,9 @@ static int generate(struct run *r, struct redline_err *err)
                                       .sampling = r->sampling};
     struct redline_job *job;
     TRY(placement_open(&r->engine, r->model, &params, &r->where, err));
-    if (!r->no_prompt && !r->json) keep_text(r, r->text.p, r->text.n);
     TRY(redline_submit(&job, r->engine, &request, err));
     running = job;
+    if (!r->no_prompt && !r->json) keep_text(r, r->text.p, r->text.n); /* of a request that is not refused */
     int status = follow(r, job, err);
     running = NULL;
     redline_job_free(&job);

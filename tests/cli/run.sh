@@ -24,6 +24,8 @@ check "wrong KV type" 2 "known are f32, f16, bf16, q8_0 and q4_0" "$redline" run
 check "model missing" 3 "no/such/file" "$redline" run no/such/file.gguf
 check "a folder" 3 "folder" "$redline" inspect "$tmp"
 check "wrong mask" 2 "REDLINE_CPU" env REDLINE_CPU=-sse9 "$redline" run -n 1
+check "a prompt that is too long" 2 "the context holds 2" "$redline" run -c 2 -p "Once upon a time there was" -n 4
+same "is not echoed" "$tmp/out" /dev/null
 check "full standard output" 3 "cannot be written" sh -c "exec '$redline' run -n 4 >/dev/full"
 
 # the demo model: text to standard output, the measured line to standard error

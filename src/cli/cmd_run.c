@@ -90,7 +90,11 @@ static int choose_context(struct run *r, struct redline_err *err)
     if (n == 0) return err_set(err, REDLINE_ARG, "the prompt is empty");
     if (r->n_ctx) return 0;
     size_t need = r->n_predict < 0 ? MAX((size_t)plan.n_ctx_train, n + 1) : n + (size_t)r->n_predict;
-    if (need > (size_t)1 << 28) return err_set(err, REDLINE_ARG, "a context of %zu tokens", need);
+    size_t most = (size_t)settings_table[SETTING_N_CTX].most;
+    if (need > most)
+        return err_set(err, REDLINE_ARG,
+                       "%zu tokens of the prompt and -n %d need a context of %zu tokens; the limit is %zu", n,
+                       r->n_predict, need, most);
     r->n_ctx = (int)need;
     return 0;
 }

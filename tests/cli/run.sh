@@ -26,6 +26,8 @@ check "a folder" 3 "folder" "$redline" inspect "$tmp"
 check "wrong mask" 2 "REDLINE_CPU" env REDLINE_CPU=-sse9 "$redline" run -n 1
 check "a prompt that is too long" 2 "the context holds 2" "$redline" run -c 2 -p "Once upon a time there was" -n 4
 same "is not echoed" "$tmp/out" /dev/null
+check "a context beyond all" 2 "and -n 1000000000 need a context of 1000000004 tokens; the limit is 268435456" \
+    "$redline" run -n 1000000000
 check "full standard output" 3 "cannot be written" sh -c "exec '$redline' run -n 4 >/dev/full"
 
 # the demo model: text to standard output, the measured line to standard error

@@ -60,22 +60,44 @@ const char *opt_nearest(const char *word, const char *const *names, size_t n)
     return best;
 }
 
-static int unknown(const struct opt_command *c, const char *word, size_t n, struct redline_err *err)
+/* Behind the dashes: they are no letters in common. */
+static const char *letters(const char *name)
 {
-    char name[MOST_NAME + 1], known[64][MOST_NAME + 1];
+    return name + strspn(name, "-");
+}
+
+/* To be suggested. */
+static const char *names_of(const struct opt *o)
+{
+    return o->kind == OPT_REFUSED ? "" : o->names;
+}
+
+/* The option that was meant, with its dashes; NULL where none is near.  Of names of one or two letters each is as near
+ * as any other. */
+static const char *nearest_option(const struct opt_command *c, const char *word, char known[64][MOST_NAME + 1])
+{
     const char *pointers[64];
     size_t n_known = 0;
-    snprintf(name, sizeof name, "%.*s", (int)MIN(n, (size_t)MOST_NAME), word);
     for (size_t i = 0; i < c->n_options; i++)
-        for (const char *p = c->options[i].names; *p && n_known < COUNT_OF(known);) {
+        for (const char *p = names_of(&c->options[i]); *p && n_known < COUNT_OF(pointers);) {
             size_t length = strcspn(p, ", ");
             snprintf(known[n_known], sizeof known[0], "%.*s", (int)length, p);
-            pointers[n_known] = known[n_known];
-            n_known++;
+            pointers[n_known] = letters(known[n_known]);
+            n_known += strlen(pointers[n_known]) > 2;
             p += length;
             p += strspn(p, ", ");
         }
-    const char *near = opt_nearest(name, pointers, n_known);
+    const char *near = strlen(letters(word)) > 2 ? opt_nearest(letters(word), pointers, n_known) : NULL;
+    for (size_t i = 0; i < n_known && near; i++)
+        if (pointers[i] == near) return known[i];
+    return NULL;
+}
+
+static int unknown(const struct opt_command *c, const char *word, size_t n, struct redline_err *err)
+{
+    char name[MOST_NAME + 1], known[64][MOST_NAME + 1];
+    snprintf(name, sizeof name, "%.*s", (int)MIN(n, (size_t)MOST_NAME), word);
+    const char *near = nearest_option(c, name, known);
     if (near) return err_set(err, REDLINE_ARG, "there is no option '%s'; did you mean '%s'?", name, near);
     return err_set(err, REDLINE_ARG, "there is no option '%s'; --help lists them", name);
 }
@@ -183,6 +205,7 @@ int opt_set(const struct opt *o, const char *name, const char *value, struct red
         struct opt_call *call = o->to;
         return call->set(call, name, value, err);
     }
+    case OPT_REFUSED: return err_set(err, REDLINE_ARG, "'%s' %s", name, o->help);
     case OPT_INT:
     case OPT_U64:
     case OPT_FLOAT: break;
@@ -218,6 +241,7 @@ int opt_parse(const struct opt_command *c, int argc, char **argv, const char **w
         const char *value = word[n] == '=' ? word + n + 1 : NULL;
         char name[MOST_NAME + 1];
         snprintf(name, sizeof name, "%.*s", (int)MIN(n, (size_t)MOST_NAME), word);
+        if (o->kind == OPT_REFUSED) return opt_set(o, name, value, err);
         if (o->kind == OPT_FLAG && value) return err_set(err, REDLINE_ARG, "%s takes no value", name);
         if (o->value && !value) {
             if (++i == argc) return err_set(err, REDLINE_ARG, "%s needs a value (%s)", name, o->value);
@@ -235,6 +259,7 @@ int opt_help(const struct opt_command *c, struct buf *out, struct redline_err *e
     for (size_t i = 0; i < c->n_options; i++) {
         const struct opt *o = &c->options[i];
         char left[128];
+        if (o->kind == OPT_REFUSED) continue;
         snprintf(left, sizeof left, "  %s %s", o->names, o->value ? o->value : "");
         TRY(buf_printf(out, err, "%-*s", HELP_COLUMN, left));
         if (strlen(left) >= HELP_COLUMN) TRY(buf_printf(out, err, "\n%*s", HELP_COLUMN, ""));

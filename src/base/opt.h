@@ -20,6 +20,7 @@ enum opt_kind {
     OPT_STRING, /* const char *, points into argv */
     OPT_CHOICE, /* the same, one of the words of `value`: "f16|f32"; N among them is a whole number of [0, most] */
     OPT_CALL,   /* struct opt_call, which does what it wants with the value */
+    OPT_REFUSED, /* none of this command, and on no help page: 'NAME' and the row's help are the sentence */
 };
 
 /* To be embedded in what shall receive the value. */
@@ -47,7 +48,7 @@ struct opt_command {
 
 /* Fills the targets; the positional words go to words[0..*n_words), at most most_words of them.
  * *help becomes true when -h or --help is met (then nothing else is checked).  REDLINE_ARG names the
- * word that is wrong, and the nearest known flag. */
+ * word that is wrong, and the nearest known flag, if it has more than two letters. */
 int opt_parse(const struct opt_command *c, int argc, char **argv, const char **words, int most_words,
               int *n_words, bool *help, struct redline_err *err);
 

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -144,11 +145,24 @@ static int fill_grid(struct bench_command *b, const struct settings *set, const 
     return 0;
 }
 
+/* llama-bench's flag: what it asks for is so in any case, and every row says it (flash_attn). */
+static int set_attention(struct opt_call *call, const char *name, const char *value, struct redline_err *err)
+{
+    static const char *const known[] = {"1", "on", "auto"};
+    (void)call;
+    for (size_t i = 0; i < COUNT_OF(known); i++)
+        if (strcmp(value, known[i]) == 0) return 0;
+    return err_set(err, REDLINE_ARG,
+                   "%s %.40s: attention always runs in one pass over the cache; only 1, on and auto can be asked for",
+                   name, value);
+}
+
 int cmd_bench(int argc, char **argv)
 {
     static struct bench_command b; /* too large for a stack */
     struct bench_grid *g = &b.grid;
     struct settings set = {0};
+    struct opt_call attention = {set_attention};
     b.format = "md";
     b.run = (struct bench_options){.n_repetitions = 6, .progress = show_progress, .listener = on_load, .user = &b};
     const struct opt options[] = {
@@ -166,6 +180,8 @@ int cmd_bench(int argc, char **argv)
                         "type of cached keys"),
         bench_words_opt(&g->types_v, "-ctv, --cache-type-v", "TYPE,...", "f32|f16|bf16|q8_0|q4_0",
                         "type of cached values"),
+        {"-fa, --flash-attn", "1|on|auto", OPT_CALL, &attention, 0, 0,
+         "attention in one pass over the cache: it is always so"},
         bench_numbers_opt(&g->n_threads, "-t, --threads", 0, 512, "threads; 0: the cores this process may use"),
         settings_opt(&set, SETTING_EXACT, &b.run.exact),
         SETTINGS_PLACEMENT(&set, &b.run.where),

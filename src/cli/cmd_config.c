@@ -39,7 +39,8 @@ static json_t *json_value(const struct setting *s)
     case OPT_BYTES: return json_integer((json_int_t)*(const uint64_t *)s->to);
     case OPT_STRING:
     case OPT_CHOICE:
-    case OPT_CALL: break;
+    case OPT_CALL:
+    case OPT_REFUSED: break;
     }
     return *text ? json_string(text) : json_null();
 }
@@ -75,7 +76,8 @@ static int print_range(const struct setting_row *row, struct buf *out, struct re
     case OPT_U64: return buf_printf(out, err, "0 to 2^64 - 1");
     case OPT_BYTES: return buf_printf(out, err, "bytes, as 512M, 8G");
     case OPT_STRING:
-    case OPT_CALL: return buf_printf(out, err, "text");
+    case OPT_CALL:
+    case OPT_REFUSED: return buf_printf(out, err, "text");
     case OPT_CHOICE: break;
     }
     for (const char *p = row->value; *p; p++)

@@ -1,6 +1,7 @@
 /* settings.c - the table of knobs, the levels they are set on, and the environment as one of them. */
 #include "settings.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -117,7 +118,8 @@ void settings_text(const struct setting *setting, char *out, size_t n)
     case OPT_BYTES: opt_bytes_text(*(const uint64_t *)to, out, n); break;
     case OPT_STRING:
     case OPT_CHOICE: snprintf(out, n, "%s", *(char *const *)to ? *(char *const *)to : ""); break;
-    case OPT_CALL: break; /* no row is one */
+    case OPT_CALL:
+    case OPT_REFUSED: break; /* no row is one */
     }
 }
 
@@ -131,7 +133,8 @@ static bool is_zero(const struct setting *setting)
     case OPT_FLOAT: return *(const float *)setting->to == 0;
     case OPT_STRING:
     case OPT_CHOICE:
-    case OPT_CALL: break;
+    case OPT_CALL:
+    case OPT_REFUSED: break;
     }
     return !*(char *const *)setting->to;
 }
@@ -306,6 +309,33 @@ struct opt settings_opt(struct settings *s, enum setting_id id, void *to)
     return (struct opt){row->flags, row->value, OPT_CALL, &setting->call, 0, 0, setting->help};
 }
 
+static bool takes(const struct opt_command *c, const struct setting *setting)
+{
+    for (size_t i = 0; i < c->n_options; i++)
+        if (c->options[i].to == &setting->call) return true;
+    return false;
+}
+
+enum { MOST_OPTIONS = 64 }; /* of a command */
+
+/* Flags that people bring from other commands, or from other programs, behind the command's own: what they are told. */
+static size_t add_refused(struct settings *s, const struct opt_command *c, struct opt *all)
+{
+    size_t n = c->n_options;
+    assert(n <= MOST_OPTIONS);
+    memcpy(all, c->options, n * sizeof *all);
+    for (int i = 0; i < N_SETTINGS; i++) {
+        struct setting *setting = &s->all[i];
+        if (takes(c, setting)) continue;
+        snprintf(setting->help, sizeof setting->help,
+                 "sets %s, which this command does not use; --help lists what it takes", setting->row->key);
+        all[n++] = (struct opt){setting->row->flags, NULL, OPT_REFUSED, NULL, 0, 0, setting->help};
+    }
+    all[n++] = (struct opt){"-fa, --flash-attn", NULL, OPT_REFUSED, NULL, 0, 0,
+                            "has nothing to switch: attention always runs in one pass over the cache; leave it out"};
+    return n;
+}
+
 static void settle_model(struct setting *model, bool is_word)
 {
     const char **path = model->to;
@@ -316,13 +346,17 @@ bool settings_parse(struct settings *s, const struct opt_command *c, int argc, c
                     const char **words, int most_words, int *n_words, int *exit_code)
 {
     struct redline_err err = {0};
+    struct opt all[MOST_OPTIONS + N_SETTINGS + 1];
+    struct opt_command with_refused = *c;
     bind_own(s);
     int status = set_defaults(s, &err);
     if (!status) status = read_files(s, &err);
     if (!status) status = read_environment(s, &err);
     for (int i = 0; i < N_SETTINGS; i++) write_help(&s->all[i]);
+    with_refused.options = all;
+    with_refused.n_options = add_refused(s, c, all);
     /* a broken file hides neither the help page nor what is wrong with the command line */
-    if (cmd_parse(c, argc, argv, words, most_words, n_words, exit_code)) {
+    if (cmd_parse(&with_refused, argc, argv, words, most_words, n_words, exit_code)) {
         if (!status) {
             settle_model(&s->all[SETTING_MODEL], *n_words > 0);
             return true;

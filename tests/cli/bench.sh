@@ -45,6 +45,7 @@ check "out of range" 2 "numbers from 0 to 512" "$redline" bench -t 513
 check "no pair" 2 "is not P,N" "$redline" bench -pg 8
 check "empty pair" 2 "is not P,N" "$redline" bench -pg 0,8
 check "unknown type" 2 "known are f32|f16|bf16|q8_0|q4_0" "$redline" bench -ctk f16,q5_1
+check "another attention" 2 "-fa 0: attention always runs in one pass over the cache" "$redline" bench -fa 0
 check "unknown format" 2 "xml" "$redline" bench -o xml
 check "two ways to a model" 2 "with -m and without" "$redline" bench a.gguf -m b.gguf
 check "no such model" 3 "no/such/file" "$redline" bench no/such/file.gguf
@@ -56,6 +57,7 @@ check "fields" 0 "median_low_ns" "$redline" bench --fields
 rows "a list and a range" "1/3/pp3 1/4/pp4 1/5/pp5 1/8/pp8 1/3/tg2 " -t 1 -p 3-5,8 -n 2
 rows "ranges with steps" "1/4/pp4 1/8/pp8 1/12/pp12 1/2/pp2 1/4/pp4 1/8/pp8 " -t 1 -p 4-12+4 -p 2-9*2 -n 0
 rows "a pair, after the others" "1/2/tg1 1/7/pp4+tg3 " -t 1 -p 0 -n 1 -pg 4,3
+rows "llama-bench's attention" "1/2/tg1 " -t 1 -p 0 -n 1 -fa 1
 rows "depth" "1/12/pp4@d8 1/11/tg2@d8 " -t 1 -p 4 -n 2 -d 8
 rows "batches: the lesser counts" "1/8/pp32 1/16/pp32 1/4/pp32 1/4/pp32 " -t 1 -p 32 -n 0 -b 16,4 -ub 8,32
 rows "threads change faster than types" "1/4/pp4 2/4/pp4 1/4/pp4 2/4/pp4 " -t 1-2 -p 4 -n 0 -ctk f16,f32

@@ -14,6 +14,10 @@ for command in run embed tokenize logits inspect plan score imatrix bench probe 
 done
 check "unknown command" 2 "did you mean 'tokenize'?" "$redline" tokenise
 check "unknown option" 2 "did you mean '--temp'?" "$redline" run --tmp 1
+check "a flag of others" 2 "'-b' sets llm.primary.n_batch, which this command does not use" "$redline" run -b 512
+check "of others still" 2 "'--temp' sets llm.primary.sampling.temperature" "$redline" embed --temp 1
+check "a short one that nobody has" 2 "there is no option '-y'; --help lists them" "$redline" run -y
+check "attention" 2 "'-fa' has nothing to switch: attention always runs in one pass" "$redline" run -fa on
 check "not a number" 2 "a whole number is expected" "$redline" run -n many
 check "out of range" 2 "must lie between" "$redline" run --top-p 2
 check "value missing" 2 "needs a value" "$redline" run -n

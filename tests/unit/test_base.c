@@ -385,6 +385,7 @@ static void test_options(void **state)
         {"--layers", "auto|N", OPT_CHOICE, &layers, 0, 50, "a choice or a number"},
         {"--seed", "N", OPT_U64, &seed, 0, 0, "a large number"},
         {"--call", NULL, OPT_CALL, &counter.call, 0, 0, "counts"},
+        {"-k, --kindred", NULL, OPT_REFUSED, NULL, 0, 0, "is for others"},
     };
     const struct opt_command c = {"test", "A test.", options, COUNT_OF(options), NULL};
     char *good[] = {"a", "-n", "-1", "--share=0.5", "-f", "-s", "--x", "--type", "q8", "--seed=7", "--call", "--call=5",
@@ -402,6 +403,9 @@ static void test_options(void **state)
         {{"--call=no"}, 1, "--call says no"},              {{"--layers", "51"}, 2, "known are auto and 0 to 50"},
         {{"--layers", "N"}, 2, "known are auto"},          {{"--layers", "-1"}, 2, "known are auto"},
         {{"--layers", ""}, 2, "known are auto"},           {{"--layers", "3x"}, 2, "known are auto"},
+        {{"-z"}, 1, "'-z'; --help lists them"},            {{"--nm"}, 1, "'--nm'; --help lists them"},
+        {{"-numbr"}, 1, "did you mean '--number'?"},       {{"-k"}, 1, "'-k' is for others"},
+        {{"--kindred=3"}, 1, "'--kindred' is for others"}, {{"--kindrod"}, 1, "'--kindrod'; --help lists them"},
     };
     struct buf page = {0};
     (void)state;
@@ -419,6 +423,7 @@ static void test_options(void **state)
     }
     assert_int_equal(opt_help(&c, &page, &err), 0);
     assert_non_null(strstr(page.p, "--share X"));
+    assert_null(strstr(page.p, "kindred"));
     buf_free(&page);
 }
 

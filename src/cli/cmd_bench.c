@@ -63,6 +63,13 @@ static int open_model(struct bench_command *b, const char *path, struct redline_
     return redline_model_can(b->model, REDLINE_GENERATE, err);
 }
 
+/* A name that is wrong is found before anything is measured or printed. */
+static int check_models(struct bench_command *b, struct redline_err *err)
+{
+    for (size_t i = 0; i < b->grid.models.n; i++) TRY(open_model(b, b->grid.models.values[i], err));
+    return 0;
+}
+
 /* Of a card nothing is on record: it is measured when the first test has run on it. */
 static int gpu_limits(struct bench_command *b, int gpu, struct bench_limits *out, struct redline_err *err)
 {
@@ -109,6 +116,7 @@ static int measure_all(struct bench_command *b, struct redline_err *err)
     TRY(placement_check(&b->run.where, err));
     b->n_cases = bench_grid_n(&b->grid);
     if (b->n_cases == 0) return err_set(err, REDLINE_ARG, "there is nothing to measure: -p and -n are both 0");
+    TRY(check_models(b, err));
     TRY(limits_get(&b->limits, false, err));
     TRY(bench_print_begin(&b->printer, err));
     for (b->i_case = 0; !status && b->i_case < b->n_cases; b->i_case++) status = measure(b, err);

@@ -49,6 +49,9 @@ check "another attention" 2 "-fa 0: attention always runs in one pass over the c
 check "unknown format" 2 "xml" "$redline" bench -o xml
 check "two ways to a model" 2 "with -m and without" "$redline" bench a.gguf -m b.gguf
 check "no such model" 3 "no/such/file" "$redline" bench no/such/file.gguf
+same "nothing is printed before" "$tmp/out" /dev/null
+check "the second one" 3 "none.gguf" "$redline" bench -m "$demo,$tmp/none.gguf" -p 8 -n 0 -r 1
+same "nothing is measured before" "$tmp/out" /dev/null
 check "a context beyond memory" 3 "would fit" "$redline" bench -p 0 -n 1 -d 16000000
 check "full standard output" 3 "cannot be written" sh -c "exec '$redline' bench -p 1 -n 0 -r 1 >/dev/full"
 check "fields" 0 "median_low_ns" "$redline" bench --fields
@@ -81,7 +84,7 @@ holds "what generation reads and computes" \
     -p 0 -n 8 -r 1
 holds "a prompt has no share of bandwidth" 'rows[0]["share_of_bandwidth"] is None' -p 8 -n 0 -r 1
 holds "memory" '8e6 < rows[0]["peak_rss_bytes"] < 1e9' -p 8 -n 0 -r 1
-holds "a failure leaves the array whole" 'len(rows) == 1' -p 4 -n 0 -r 1 -m "$demo,no/such/file.gguf"
+holds "a failure leaves the array whole" 'len(rows) == 1' -p 4 -n 0 -r 1 -d 0,16000000
 
 "$redline" bench -p 4 -n 2 -r 1 -o csv >"$tmp/csv" 2>"$tmp/err"
 n=$((n + 1))

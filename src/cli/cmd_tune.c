@@ -287,8 +287,9 @@ int cmd_tune(int argc, char **argv)
     if (!settings_parse(&set, &command, argc, argv, words, 1, &n_words, &exit_code)) return exit_code;
     int status = remember_command(&t, argc, argv, &err);
     if (!status) status = run_all(&t, words, n_words, &err);
-    bool decided = t.result.decided;
+    int code = status ? cmd_fail(&err) : EXIT_FINE;
+    if (t.result.too_short || (!status && !t.result.decided)) code = EXIT_UNDECIDED;
     release(&t);
     settings_free(&set);
-    return status ? cmd_fail(&err) : decided ? EXIT_FINE : EXIT_UNDECIDED;
+    return code;
 }

@@ -68,6 +68,7 @@ struct sweep {
     int n_requests[2];            /* of a process: prompts, generation */
     uint64_t start_ns;
     double cell_s;                /* mean of a process so far */
+    double trial_s;               /* the same of the trial, whose processes have one request */
     struct rng rng;
     struct tune_samples samples;
 };
@@ -329,6 +330,7 @@ static int run_trial(struct sweep *s, struct redline_err *err)
         TRY(measure(s, &cell, &ts, err));
         s->n_requests[decode] = (int)fmin(MOST_REQUESTS, ceil(wanted_s * ts / n));
     }
+    s->trial_s = s->cell_s;
     s->out->n_measured = 0; /* neither counts */
     s->cell_s = 0;
     return 0;
@@ -394,6 +396,18 @@ static int replay(const struct sweep *s, struct redline_err *err)
     return 0;
 }
 
+/* Three rounds are the fewest that anything can be known from. */
+static int refuse_budget(struct sweep *s, struct redline_err *err)
+{
+    struct tune_result *r = s->out;
+    double round_s = (r->n_measured ? s->cell_s : s->trial_s + wanted_s) * (double)s->n_cells;
+    r->too_short = true;
+    return err_set(err, REDLINE_CANCEL,
+                   "the first round was not complete after %.3g s, the budget is %.3g s: one round of %zu candidates "
+                   "takes about %.0f s; --budget %.0fs has room for three, or try fewer (-t, -ub)", r->wall_s,
+                   s->p->budget_s, r->n, ceil(round_s), ceil(4 * round_s));
+}
+
 static int finish(struct sweep *s, struct redline_err *err)
 {
     struct tune_result *r = s->out;
@@ -401,11 +415,7 @@ static int finish(struct sweep *s, struct redline_err *err)
     r->wall_s = elapsed(s);
     if (r->n_rounds == 0 && stopped(s))
         return err_set(err, REDLINE_CANCEL, "stopped before the first round was complete: nothing is known");
-    if (r->n_rounds == 0)
-        return err_set(err, REDLINE_ARG,
-                       "the first round was not complete after %.0f s, the budget is %.0f s: one round of "
-                       "%zu candidates takes about %.0f s", r->wall_s, s->p->budget_s, r->n,
-                       s->cell_s * (double)s->n_cells);
+    if (r->n_rounds == 0) return refuse_budget(s, err);
     if (!r->decided || s->p->full)
         r->best = tune_guess(r->all, &s->samples, r->decided ? SIZE_MAX : r->standard, &r->known_within);
     tune_summarise(r->all, &s->samples, r->best);

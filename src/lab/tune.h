@@ -35,6 +35,7 @@ struct tune_params {
 struct tune_result {
     struct tune_candidate *all;        /* owned; threads by threads, batch sizes within */
     size_t n, best, standard;          /* candidates; the chosen one; the default, or SIZE_MAX: it was not tried */
+    bool too_short;                    /* tune_run() failed: the budget ended within the first round */
     bool decided;                      /* false: time was up before; best is a guess then */
     double known_within;               /* not decided: as far as another may be ahead; NAN: not even that is known */
     size_t n_rounds, n_measured;       /* whole rounds; processes in all */
@@ -53,8 +54,8 @@ enum { TUNE_MOST_LIST = 64, TUNE_MOST_ROUNDS = 40 };
 size_t tune_thread_list(int out[TUNE_MOST_LIST], int most, const int *always, size_t n_always);
 size_t tune_ubatch_list(int out[TUNE_MOST_LIST], int n_prompt, int n_batch);
 
-/* REDLINE_CANCEL: stopped before anything was known; REDLINE_ARG: so was the budget gone.  Else what the worker says
- * where no candidate can be measured.  tune_free() in any case. */
+/* REDLINE_CANCEL: before anything was known it was stopped, or the budget was gone (out->too_short).  Else what the
+ * worker says where no candidate can be measured.  tune_free() in any case. */
 int  tune_run(struct tune_result *out, const struct tune_params *params, struct redline_err *err);
 void tune_free(struct tune_result *r); /* accepts {0}; leaves {0} */
 

@@ -73,7 +73,7 @@ printf 'llm: {primary: [1]}\n' >odd.yaml
 check "no section" 2 "odd.yaml:1: a section with settings is expected here" "$redline" tune $one -o odd.yaml
 printf 'llm: {\n' >odd.yaml
 check "no YAML" 2 "this is not YAML" "$redline" tune $one -o odd.yaml
-check "little time" 2 "the first round was not complete" "$redline" tune $one --budget 0.001 -o late.yaml
+check "little time" 4 "s has room for three, or try fewer" "$redline" tune $one --budget 0.001 -o late.yaml
 holds "nothing written" test ! -e late.yaml
 same "nor changed" "$file" kept
 

@@ -512,8 +512,10 @@ static void test_budget_and_stop(void **state)
     static int stop;
     (void)state;
     p.budget_s = 0.9;
-    assert_int_equal(tune_run(&r, &p, &err), REDLINE_ARG);
+    assert_int_equal(tune_run(&r, &p, &err), REDLINE_CANCEL);
+    assert_true(r.too_short);
     assert_non_null(strstr(err.message, "one round of 12 candidates takes about"));
+    assert_non_null(strstr(err.message, "s has room for three"));
     tune_free(&r);
     p = fake_params("well");
     p.stop = &stop;
@@ -526,6 +528,7 @@ static void test_budget_and_stop(void **state)
     assert_int_equal(r.best, r.standard);
     tune_free(&r);
     assert_int_equal(tune_run(&r, &p, &err), REDLINE_CANCEL);
+    assert_false(r.too_short);
     tune_free(&r);
 }
 

@@ -27,7 +27,7 @@ struct tune {
     const char *model_path, *type_k, *type_v;
     struct placement where;
     int n_batch;
-    bool exact, json, quiet;
+    bool exact, json, quiet, busy;
     int n_threads[TUNE_MOST_LIST], n_ubatch[TUNE_MOST_LIST];
     struct buf program, path, before, command;
     json_t *settings;
@@ -151,6 +151,17 @@ static int prepare(struct tune *t, const char *const *words, int n_words, struct
     return 0;
 }
 
+/* The load of the last minute may be that of something that has just ended, so this is no more than a warning. */
+static void warn_beforehand(void)
+{
+    struct facts facts;
+    facts_read(&facts, &(struct facts_source){.no_nvml = true});
+    if (!(facts.load_1m.value > facts_load_limit(&facts))) return;
+    fprintf(stderr, "redline: warning: in the last minute %.2f threads of other programs ran on %d processors (limit "
+            "%.2f); if they go on, nothing will be written\n", facts.load_1m.value, MAX(1, facts.n_online),
+            facts_load_limit(&facts));
+}
+
 /* ---- the answer ------------------------------------------------------------------------------------- */
 
 static int remember_command(struct tune *t, int argc, char **argv, struct redline_err *err)
@@ -190,10 +201,25 @@ static int print_result(struct tune *t, struct redline_err *err)
     return status;
 }
 
-/* What is no more than a guess is shown, and not written. */
+/* What is no more than a guess is shown, and not written; nor is what a busy machine said, which would then hold when
+ * it is quiet again. */
 static bool is_worth_writing(const struct tune *t)
 {
     return t->result.decided || (!isnan(t->result.known_within) && !cmd_stopped);
+}
+
+static bool is_in_doubt(const struct tune *t)
+{
+    return t->result.busy && !t->busy;
+}
+
+static void say_busy(const struct tune *t)
+{
+    const struct tune_result *r = &t->result;
+    bool to_file = strcmp(t->path.p, "-") != 0;
+    fprintf(stderr, "redline: other programs used %.2f of %d processors meanwhile (limit %.2f): %s%smake it again when "
+            "they have ended (top shows them)%s\n", r->others, r->n_processors, r->others_limit,
+            to_file ? t->path.p : "", to_file ? " is left as it is; " : "", to_file ? ", or write it with --busy" : "");
 }
 
 static int write_file(struct tune *t, struct redline_err *err)
@@ -225,13 +251,15 @@ static int run_all(struct tune *t, const char *const *words, int n_words, struct
 {
     TRY(placement_check(&t->where, err));
     TRY(prepare(t, words, n_words, err));
+    if (!t->busy) warn_beforehand();
     cmd_catch_stop();
     int status = tune_run(&t->result, &t->params, err);
     cmd_progress_clear(&t->progress);
     TRY(status);
-    if (strcmp(t->path.p, "-") == 0) return print_yaml(t, err);
-    TRY(print_result(t, err));
-    return write_file(t, err);
+    bool is_stdout = strcmp(t->path.p, "-") == 0;
+    TRY(is_stdout ? print_yaml(t, err) : print_result(t, err));
+    if (is_in_doubt(t)) say_busy(t);
+    return is_stdout || is_in_doubt(t) ? 0 : write_file(t, err);
 }
 
 static void release(struct tune *t)
@@ -259,6 +287,7 @@ int cmd_tune(int argc, char **argv)
          "most tokens of one forward pass to try; without: 64 to 2048, as far as a prompt goes"},
         lab_share_opt(&t.within, "--within", 0.001, 0.5, "how far the choice may lie behind the best (3%)"),
         lab_duration_opt(&t.budget, "--budget", "time to end after, decided or not (5m)"),
+        {"--busy", NULL, OPT_FLAG, &t.busy, 0, 0, "write the choice though other programs used the processors"},
         {"--full", NULL, OPT_FLAG, &t.params.full, 0, 0, "drop nobody; say what the rules would have chosen, and when"},
         {"-o, --output", "FILE", OPT_STRING, &t.out, 0, 0,
          "file of settings to write; -: standard output; without: overrides.local.yaml"},
@@ -280,7 +309,8 @@ int cmd_tune(int argc, char **argv)
         "All candidates run in rounds, in an order drawn anew, each measurement in a process of its own.  Those\n"
         "drop out that are slower than the best beyond doubt; it ends when nobody left can be ahead of the\n"
         "simplest (fewest threads, smallest batch) by more than --within, as the 95 % intervals of ratios paired\n"
-        "by round say.  Exit code 4: the budget ended first; what is known is written if anything is."};
+        "by round say.  Exit code 4: the budget ended first (what is known is written if anything is), or other\n"
+        "programs used more than a quarter of the processors meanwhile (nothing is written without --busy)."};
     struct redline_err err = {0};
     const char *words[1];
     int n_words, exit_code;
@@ -288,7 +318,7 @@ int cmd_tune(int argc, char **argv)
     int status = remember_command(&t, argc, argv, &err);
     if (!status) status = run_all(&t, words, n_words, &err);
     int code = status ? cmd_fail(&err) : EXIT_FINE;
-    if (t.result.too_short || (!status && !t.result.decided)) code = EXIT_UNDECIDED;
+    if (t.result.too_short || (!status && (!t.result.decided || is_in_doubt(&t)))) code = EXIT_UNDECIDED;
     release(&t);
     settings_free(&set);
     return code;

@@ -12,7 +12,6 @@
 #include "base.h"
 
 /* Where it begins to matter; each is told with the finding. */
-static const double LOAD_SHARE = 0.25;       /* of the processors, by others */
 static const double PRESSURE = 1.0;          /* per cent of the time */
 static const double THROTTLED_SHARE = 0.05;  /* of the quota's periods */
 static const double SWAP_SHARE = 0.01;       /* of the memory */
@@ -299,7 +298,7 @@ static bool governor_slow(const struct doctor_case *c, struct doctor_finding *ou
 static bool machine_busy(const struct doctor_case *c, struct doctor_finding *out)
 {
     const struct facts *f = c->facts;
-    double limit = LOAD_SHARE * MAX(1, f->n_online);
+    double limit = facts_load_limit(f);
     if (!(f->load_1m.value > limit)) return false;
     SAY(out, "in the last minute %.2f threads of other programs ran on %d processors (limit %.2f)", f->load_1m.value,
         f->n_online, limit);

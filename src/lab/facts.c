@@ -120,6 +120,11 @@ static void read_masked(struct facts *out)
     if (masked) cpu_features_text(masked, out->features_masked, sizeof out->features_masked);
 }
 
+double facts_load_limit(const struct facts *facts)
+{
+    return 0.25 * MAX(1, facts->n_online);
+}
+
 /* ---- memory -------------------------------------------------------------------------------------- */
 
 static void read_memory(struct facts *out, const char *root)

@@ -64,6 +64,9 @@ struct facts_source {
 /* Cannot fail: what cannot be read has its reason. */
 void facts_read(struct facts *out, const struct facts_source *source);
 
+/* Processors that others may use before a measurement beside them is in doubt: a quarter. */
+double facts_load_limit(const struct facts *facts);
+
 /* As the "machine" of a record, with reasons under `missing`. */
 int facts_to_record(const struct facts *facts, json_t *record, struct redline_err *err);
 

@@ -8,6 +8,7 @@
 #include "base.h"
 #include "clock.h"
 #include "mem.h"
+#include "others.h"
 #include "proc.h"
 #include "record.h"
 #include "rng.h"
@@ -396,6 +397,18 @@ static int replay(const struct sweep *s, struct redline_err *err)
     return 0;
 }
 
+/* Whether others worked meanwhile, so that it has to be made again when they have ended. */
+static void look_at_others(struct tune_result *r, const struct others *others, const struct facts_source *machine)
+{
+    const struct facts_source source = {.root = machine ? machine->root : NULL, .no_nvml = true};
+    struct facts facts;
+    r->others = others_used(others, source.root ? source.root : "");
+    facts_read(&facts, &source);
+    r->n_processors = MAX(1, facts.n_online);
+    r->others_limit = facts_load_limit(&facts);
+    r->busy = r->others > r->others_limit;
+}
+
 /* Three rounds are the fewest that anything can be known from. */
 static int refuse_budget(struct sweep *s, struct redline_err *err)
 {
@@ -430,9 +443,12 @@ int tune_run(struct tune_result *out, const struct tune_params *params, struct r
     if (params->n_n_threads == 0 || params->n_n_ubatch == 0 || params->n_prompt < 1 || params->n_gen < 1)
         return err_set(err, REDLINE_ARG, "there is nothing to try: %zu numbers of threads, %zu batch sizes",
                        params->n_n_threads, params->n_n_ubatch);
+    struct others others;
+    others_begin(&others, params->machine && params->machine->root ? params->machine->root : "");
     int status = sweep_new(&s, err);
     if (!status) status = run_trial(&s, err);
     if (!status) status = run_rounds(&s, err);
+    if (!status) look_at_others(out, &others, params->machine);
     if (!status) status = finish(&s, err);
     sweep_free(&s);
     return status;

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "err.h"
+#include "facts.h"
 #include "str.h"
 #include "tune_decide.h"
 
@@ -30,6 +31,7 @@ struct tune_params {
     void (*progress)(void *user, const char *what, double share);
     void *user;
     const volatile int *stop;          /* may be NULL */
+    const struct facts_source *machine; /* where others are looked for (facts.h); NULL: the running system */
 };
 
 struct tune_result {
@@ -40,6 +42,9 @@ struct tune_result {
     double known_within;               /* not decided: as far as another may be ahead; NAN: not even that is known */
     size_t n_rounds, n_measured;       /* whole rounds; processes in all */
     double wall_s;
+    double others, others_limit;       /* processors that other programs used meanwhile, mean, NAN: not known; beyond */
+    int n_processors;                  /* the limit, of so many, this is not the speed of the machine */
+    bool busy;                         /* so it is */
     json_t *record;                    /* owned: one of the records, for machine and model */
     size_t replay_rounds;              /* full: after how many rounds the rules would have ended; 0: not yet */
     size_t replay_best, replay_measured, full_measured; /* their choice; candidates measured by them, and in all */

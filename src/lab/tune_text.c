@@ -99,6 +99,17 @@ static int add_method(struct buf *out, const struct tune_result *r, const struct
                       p->n_prompt, p->n_gen, r->n_rounds, r->n_measured, r->wall_s);
 }
 
+/* "other programs used 1.3 of 2 processors meanwhile"; on a busy machine also what that means. */
+static int add_others(struct buf *out, const struct tune_result *r, const char *lead, struct redline_err *err)
+{
+    if (isnan(r->others)) return 0;
+    TRY(buf_printf(out, err, "%sother programs used %.2f of %d processors meanwhile", lead, r->others,
+                   r->n_processors));
+    if (!r->busy) return buf_printf(out, err, "\n");
+    return buf_printf(out, err, " (limit %.2f): this is not the machine's speed, make it again when they have ended\n",
+                      r->others_limit);
+}
+
 static int add_replay(struct buf *out, const struct tune_result *r, const char *lead, struct redline_err *err)
 {
     if (r->full_measured == 0) return 0;
@@ -130,6 +141,7 @@ int tune_to_markdown(const struct tune_result *r, const struct tune_params *p, s
     TRY(add_replay(out, r, "", err));
     TRY(add_method(out, r, p, err));
     TRY(buf_printf(out, err, "\n"));
+    TRY(add_others(out, r, "", err));
     TRY(add_machine(out, r, err));
     return buf_printf(out, err, "\n");
 }
@@ -171,13 +183,13 @@ static json_t *candidates_json(const struct tune_result *r)
 
 int tune_to_json(const struct tune_result *r, const struct tune_params *p, json_t **out, struct redline_err *err)
 {
-    *out = json_pack("{s:i, s:i, s:b, s:o, s:s, s:f, s:i, s:i, s:I, s:I, s:f, s:O?, s:O?, s:o, s:o}", "n_threads",
-                     r->all[r->best].n_threads, "n_ubatch", r->all[r->best].n_ubatch, "decided", r->decided,
-                     "known_within", number(r->known_within), "why", r->why, "within", p->within, "n_prompt",
-                     p->n_prompt, "n_gen", p->n_gen, "n_rounds", (json_int_t)r->n_rounds, "n_measured",
-                     (json_int_t)r->n_measured, "wall_s", r->wall_s, "model", record_at(r->record, "model"),
-                     "machine", record_at(r->record, "machine"), "candidates", candidates_json(r), "without_full",
-                     replay_json(r));
+    *out = json_pack("{s:i, s:i, s:b, s:o, s:s, s:f, s:i, s:i, s:I, s:I, s:f, s:o, s:b, s:O?, s:O?, s:o, s:o}",
+                     "n_threads", r->all[r->best].n_threads, "n_ubatch", r->all[r->best].n_ubatch, "decided",
+                     r->decided, "known_within", number(r->known_within), "why", r->why, "within", p->within,
+                     "n_prompt", p->n_prompt, "n_gen", p->n_gen, "n_rounds", (json_int_t)r->n_rounds, "n_measured",
+                     (json_int_t)r->n_measured, "wall_s", r->wall_s, "others", number(r->others), "busy", r->busy,
+                     "model", record_at(r->record, "model"), "machine", record_at(r->record, "machine"), "candidates",
+                     candidates_json(r), "without_full", replay_json(r));
     return *out ? 0 : err_memory(err, 0, "the JSON of a sweep");
 }
 
@@ -216,8 +228,10 @@ static int add_evidence(struct buf *out, const struct tune_result *r, const stru
     TRY(add_printable(out, command, err));
     TRY(buf_printf(out, err, "\n# n_threads %d, n_ubatch %d: %s\n# ", c->n_threads, c->n_ubatch, r->why));
     TRY(add_method(out, r, p, err));
+    TRY(buf_printf(out, err, "\n"));
+    TRY(add_others(out, r, "# ", err));
     TRY(buf_printf(out, err,
-                   "\n# speeds: medians in tok/s; ratios of requests: paired by round, with the 95 %% interval\n"));
+                   "# speeds: medians in tok/s; ratios of requests: paired by round, with the 95 %% interval\n"));
     TRY(add_table(out, r, err));
     TRY(add_replay(out, r, "# ", err));
     return buf_printf(out, err, "%s\n", evidence_end);

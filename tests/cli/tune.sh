@@ -11,7 +11,7 @@ unset REDLINE_CPU
 mkdir "$tmp/work"
 cd "$tmp/work" || exit 3
 file=$REDLINE_CONFIG_DIR/overrides.local.yaml
-one="-p 32 -n 4 -t 1 -ub 32 -q"
+one="-p 32 -n 4 -t 1 -ub 32 -q --busy" # whoever runs beside this test
 
 # holds NAME COMMAND...
 holds() {
@@ -42,6 +42,22 @@ same "no second evidence" rest expected
 check "still settings" 0 "llm.primary.sampling.seed 9" "$redline" config
 cp "$file" kept
 
+# a machine that others use: nothing is pinned that would hold when it is quiet again
+others=
+for i in $(seq "$(nproc)"); do
+    while :; do :; done &
+    others="$others $!"
+done
+"$redline" tune "$demo" -p 32 -n 4 -t 1 -ub 32 -q --json >"$tmp/out" 2>"$tmp/err"
+holds "more runs are needed" test $? -eq 4
+holds "why" grep -q "$file is left as it is; make it again .* or write it with --busy" "$tmp/err"
+same "so it is" "$file" kept
+holds "JSON says it" grep -q '"busy": true' "$tmp/out"
+check "busy all the same" 0 "written to" "$redline" tune $one
+holds "and the evidence says it" grep -q "^# other programs used .* not the machine's speed, make it again" "$file"
+kill $others
+cp kept "$file"
+
 # elsewhere
 check "standard output" 0 "# redline tune: begin" "$redline" tune $one -o -
 holds "settings alone" test "$(tail -1 "$tmp/err")" = ""
@@ -50,7 +66,7 @@ holds "another file" grep -q "^    n_threads: 1$" other.yaml
 same "the settings as they were" "$file" kept
 
 # several candidates: whoever wins, the file says the same as the table
-"$redline" tune -p 64 -n 8 -t 1,1 -ub 8,64 --budget 60s --json -q -o several.yaml >several.json 2>"$tmp/err"
+"$redline" tune -p 64 -n 8 -t 1,1 -ub 8,64 --budget 60s --busy --json -q -o several.yaml >several.json 2>"$tmp/err"
 holds "decided, or not yet" test $? -le 4
 python3 - <<'END' >chosen
 import json

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base.h"
+#include "made_machine.h"
 #include "mem.h"
 #include "rng.h"
 #include "scratch.h"
@@ -532,6 +533,52 @@ static void test_budget_and_stop(void **state)
     tune_free(&r);
 }
 
+/* Ten seconds of all processors between two looks, though none went by. */
+static void work_of_others(void *user, const char *what, double share)
+{
+    static unsigned long ticks;
+    char text[128];
+    (void)what, (void)share, (void)user;
+    ticks += 1000;
+    snprintf(text, sizeof text, "cpu  %lu 0 0 5000 0 0 0 0 0 0\ncpu0 1 0 0 1 0 0 0 0 0 0\n", ticks);
+    machine_put("/proc/stat", text);
+}
+
+static void test_others(void **state)
+{
+    const struct facts_source source = {.root = scratch_folder};
+    struct redline_err err = {0};
+    struct tune_result r;
+    struct tune_params p = fake_params("well");
+    struct buf out = {0};
+    json_t *root;
+    (void)state;
+    machine_put_clean();
+    work_of_others(NULL, NULL, 0);
+    p.machine = &source;
+    assert_int_equal(tune_run(&r, &p, &err), 0); /* nobody */
+    assert_true(r.others == 0 && !r.busy && r.n_processors == 4 && r.others_limit == 1);
+    assert_int_equal(tune_to_markdown(&r, &p, &out, &err), 0);
+    assert_non_null(strstr(out.p, "\nother programs used 0.00 of 4 processors meanwhile\n"));
+    tune_free(&r);
+    out.n = 0;
+    p.progress = work_of_others;
+    assert_int_equal(tune_run(&r, &p, &err), 0);
+    assert_true(r.decided && r.busy && r.others > 1);
+    assert_int_equal(tune_to_yaml(&r, &p, (struct str){"", 0}, "x", "redline tune", "2026", &out, &err), 0);
+    assert_non_null(strstr(out.p, "4 processors meanwhile (limit 1.00): this is not the machine's speed"));
+    assert_int_equal(tune_to_json(&r, &p, &root, &err), 0);
+    assert_true(json_is_true(json_object_get(root, "busy")));
+    json_decref(root);
+    tune_free(&r);
+    p.progress = NULL;
+    machine_clear();
+    assert_int_equal(tune_run(&r, &p, &err), 0); /* nobody knows */
+    assert_true(isnan(r.others) && !r.busy);
+    tune_free(&r);
+    buf_free(&out);
+}
+
 /* ---- the file ------------------------------------------------------------------------------------------------ */
 
 static void test_edit(void **state)
@@ -664,7 +711,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_sweep),
         cmocka_unit_test(test_full_sweep),
         cmocka_unit_test(test_failures),
-        cmocka_unit_test(test_budget_and_stop),
+        cmocka_unit_test(test_budget_and_stop), cmocka_unit_test(test_others),
         cmocka_unit_test(test_edit),
         cmocka_unit_test(test_yaml),
         cmocka_unit_test(test_texts),

@@ -26,7 +26,7 @@ build: setup
 run: setup
 	@cmake --preset release -DREDLINE_WERROR=$(WERROR) -DREDLINE_CUDA=$(CUDA) >/dev/null
 	@cmake --build build -j $(JOBS) --target redline
-	build/redline run
+	build/redline run </dev/null # in a script, standard input may be the script
 
 # Into DESTDIR/PREFIX: the program, libredline.a, headers, redline.pc, the demo model.
 install: setup

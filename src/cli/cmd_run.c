@@ -1,10 +1,12 @@
 /* cmd_run.c - redline run: a prompt, its continuation, and one line of what was measured. */
 #include <jansson.h>
 #include <math.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base.h"
@@ -67,12 +69,34 @@ static int follow(struct run *r, struct redline_job *job, struct redline_err *er
     return 0;
 }
 
+/* What is piped in, less the newline at its end; nothing of a terminal or /dev/null.  A pipe may be one that whoever
+ * started the program has open without a thought, and that never ends: then it is not waited for longer. */
+static int read_piped(struct run *r, struct redline_err *err)
+{
+    enum { PATIENCE_MS = 3000 };
+    struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+    struct stat st;
+    if (fstat(STDIN_FILENO, &st) != 0) return 0;
+    bool is_pipe = S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode);
+    if (!is_pipe && !S_ISREG(st.st_mode)) return 0;
+    if (is_pipe && poll(&in, 1, PATIENCE_MS) == 0) {
+        fprintf(stderr, "redline: warning: nothing came from the pipe at standard input in %d s, the prompt is '%s'; "
+                "-f - waits for one\n", PATIENCE_MS / 1000, default_prompt);
+        return 0;
+    }
+    TRY(file_read(&r->text, "-", err));
+    if (r->text.n > 0 && r->text.p[r->text.n - 1] == '\n') r->text.p[--r->text.n] = '\0';
+    return 0;
+}
+
 static int read_prompt(struct run *r, struct redline_err *err)
 {
     if (r->prompt && r->prompt_file)
         return err_set(err, REDLINE_ARG, "-p and -f are both given; one prompt is enough");
     if (r->prompt_file) return file_read(&r->text, r->prompt_file, err);
-    return buf_append_str(&r->text, str_of(r->prompt ? r->prompt : default_prompt), err);
+    if (r->prompt) return buf_append_str(&r->text, str_of(r->prompt), err);
+    TRY(read_piped(r, err));
+    return r->text.n > 0 ? 0 : buf_append_str(&r->text, str_of(default_prompt), err);
 }
 
 /* Without -c, the context is what this request needs. */
@@ -250,7 +274,8 @@ int cmd_run(int argc, char **argv)
     struct settings set = {0};
     const struct opt options[] = {
         settings_opt(&set, SETTING_MODEL, &r.model_path),
-        {"-p, --prompt", "TEXT", OPT_STRING, &r.prompt, 0, 0, "raw text to continue (Once upon a time)"},
+        {"-p, --prompt", "TEXT", OPT_STRING, &r.prompt, 0, 0,
+         "raw text to continue (what is piped in, or: Once upon a time)"},
         {"-f, --file", "FILE", OPT_STRING, &r.prompt_file, 0, 0, "read the prompt from a file, - for standard input"},
         settings_opt(&set, SETTING_N_PREDICT, &r.n_predict),
         SETTINGS_ENGINE(&set, &r),
@@ -268,6 +293,8 @@ int cmd_run(int argc, char **argv)
         "Ends with one line on standard error: time to load, prompt and generated tokens per second, the\n"
         "share of this machine's measured memory bandwidth that decoding used, peak memory, where it ran.",
         options, COUNT_OF(options),
+        "Without -p and -f, a pipe or file at standard input is the prompt, less the newline at its end; a pipe\n"
+        "that says nothing for three seconds is left alone, and </dev/null keeps it from being read.\n"
         "Special tokens written in the prompt are parsed.  Ctrl-C ends the text and still prints the line.\n"
         "Example: redline run -p '12 + 7 =' -n 8 --temp 0"};
     const char *words[1];

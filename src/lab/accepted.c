@@ -134,7 +134,9 @@ static int find_one(json_t *base, json_t *done, const json_t *entries, const jso
         return err_set(err, REDLINE_ARG, "%s has no accepted report in '%s'; redline lab accept STORE names one",
                        name, path);
     if (series && strcmp(series, record_text(record, "experiment.series")) == 0)
-        return err_set(err, REDLINE_ARG, "%s: these are the accepted records themselves (series %s)", name, series);
+        return err_set(err, REDLINE_ARG,
+                       "%s: these are the accepted records themselves (series %s); redline lab run measures new ones",
+                       name, series);
     if (json_object_set_new(done, name, json_true())) return err_set(err, REDLINE_MEMORY, "no memory for names");
     return append_series(base, entry, name, err);
 }

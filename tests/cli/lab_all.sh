@@ -40,7 +40,7 @@ gate=$?
 holds "not slower than itself: exit code $gate" test "$gate" -eq 0 -o "$gate" -eq 4
 holds "said so" grep -Eq "same|undecided" gate.txt
 check "accept" 0 "" "$redline" lab accept "$store"
-check "the accepted one itself" 2 "the accepted records themselves" "$redline" lab gate "$store"
+check "the accepted one itself" 2 "redline lab run measures new ones" "$redline" lab gate "$store"
 check "a later run" 0 "" "$redline" lab run ci-smoke --short -o later.jsonl
 "$redline" lab gate later.jsonl >later.txt 2>"$tmp/err"
 gate=$?
@@ -52,6 +52,18 @@ holds "and say how many would" grep -Eq "undecided.*more" later.txt
 "$redline" lab run load-time --short >/dev/null 2>&1
 "$redline" lab report lab/latency.jsonl lab/load-time.jsonl --rules "$source_dir/experiments/rules.yaml" >ruled.md
 holds "data for every rule" sh -c 'test "$(grep -c "^\* \*\*" ruled.md)" -eq 9 && ! grep "no data" ruled.md'
+
+# what docs/lab.md and README.md show, line by line: the accepted report, and a later one that is held against it
+for document in docs/lab.md README.md; do
+    grep -o 'redline lab \(run latency\|accept\|gate lab\)' "$source_dir/$document" | tr '\n' ';' >order
+    holds "$document: run, accept, run, gate" \
+        grep -q 'lab run latency;redline lab accept;redline lab run latency;redline lab gate lab' order
+done
+check "accepted" 0 "latency @" "$redline" lab accept lab/latency.jsonl
+"$redline" lab run latency --short >/dev/null 2>&1
+"$redline" lab gate lab/latency.jsonl --rules rules >gate.txt 2>"$tmp/err"
+gate=$?
+holds "run, accept, run, gate: exit code $gate" test "$gate" -ne 2 -a "$gate" -ne 3
 
 # another tool's figures beside ours
 "$redline" bench -p 16 -n 4 -r 3 -o jsonl >bench.jsonl 2>"$tmp/err"

@@ -26,11 +26,20 @@ static int copy_string(char **out, const struct gguf *g, const char *key, struct
     return *out ? 0 : err_memory(err, s.n, key);
 }
 
+static int no_template(const struct redline_model *m, struct redline_err *err)
+{
+    if (!m->vocab) return err_set(err, REDLINE_SUPPORT, "the model file has no chat template");
+    return err_set(err, REDLINE_SUPPORT,
+                   "the model file has no chat template; --chat-template chatml uses that form all the same%s",
+                   vocab_find(m->vocab, STR("<|im_start|>")) >= 0 ? ", whose marks its vocabulary has"
+                                                                  : ", though its vocabulary has no such marks");
+}
+
 static int open_chat(struct redline_model *m, struct redline_err *err)
 {
     struct str jinja = {"", 0};
     TRY(gguf_get_string(m->gguf, "tokenizer.chat_template", &jinja, err));
-    if (!jinja.n) return err_set(err, REDLINE_SUPPORT, "the model file has no chat template");
+    if (!jinja.n) return no_template(m, err);
     return chat_recognise(&m->chat, jinja, err);
 }
 

@@ -121,6 +121,11 @@ talk "an unknown template" 2 "$times" --chat-template llama2
 says err "there is no chat template 'llama2'; known is chatml"
 talk "no model" 3 "$times" "$tmp/none.gguf"
 says err "none.gguf"
+LC_ALL=C sed 's/tokenizer\.chat_template/tokenizer.chat_formless/' "$source_dir/models/demo.gguf" >"$tmp/formless.gguf"
+talk "marks and no template" 3 "$times" "$tmp/formless.gguf"
+says err "--chat-template chatml uses that form all the same, whose marks its vocabulary has"
+talk "so it does" 0 "$times" -q --temp 0 "$tmp/formless.gguf" --chat-template chatml
+prints '7 * 8 = 56\n'
 if [ -n "${REDLINE_TEST_DATA:-}" ]; then
     talk "no template" 3 "$times" "$REDLINE_TEST_DATA/stories260K/stories260K.gguf"
     says err "the model file has no chat template"

@@ -237,8 +237,10 @@ int file_out_reserve(struct file_out *file, uint64_t bytes, struct redline_err *
     while (fallocate(file->fd, 0, 0, (off_t)bytes) != 0) {
         if (errno == EINTR) continue;
         if (errno != ENOSPC && errno != EDQUOT && errno != EFBIG) return 0;
-        return err_set(err, REDLINE_IO, "cannot write '%s': it would have %.2f GB: %s", file->path,
-                       (double)bytes / 1e9, strerror(errno));
+        int reason = errno;
+        char size[32];
+        str_bytes_text(bytes, size, sizeof size);
+        return err_set(err, REDLINE_IO, "cannot write '%s': it would have %s: %s", file->path, size, strerror(reason));
     }
     return 0;
 }

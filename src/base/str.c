@@ -57,3 +57,15 @@ void buf_free(struct buf *b)
     mem_free(b->p);
     *b = (struct buf){0};
 }
+
+void str_bytes_text(uint64_t bytes, char *out, size_t n)
+{
+    static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
+    double x = (double)bytes;
+    int u = 0;
+    while (x >= 999.5 && u < 4) {
+        x /= 1000;
+        u++;
+    }
+    snprintf(out, n, x < 9.95 && u > 0 ? "%.1f %s" : "%.0f %s", x, units[u]);
+}

@@ -67,4 +67,7 @@ static inline struct str buf_str(const struct buf *b)
     return (struct str){b->p ? b->p : "", b->n};
 }
 
+/* "4.0 GB", "823 MB": decimal units, n bytes of buffer. */
+void str_bytes_text(uint64_t bytes, char *out, size_t n);
+
 #endif

@@ -179,7 +179,7 @@ static int col_model(struct buf *to, const struct bench_row *row, struct redline
 static int col_size(struct buf *to, const struct bench_row *row, struct redline_err *err)
 {
     char text[32];
-    cmd_bytes_text((uint64_t)row->model_size, text, sizeof text);
+    str_bytes_text((uint64_t)row->model_size, text, sizeof text);
     return buf_printf(to, err, "%s", text);
 }
 
@@ -241,7 +241,7 @@ static int col_limit(struct buf *to, const struct bench_row *row, struct redline
 static int col_peak(struct buf *to, const struct bench_row *row, struct redline_err *err)
 {
     char text[32];
-    cmd_bytes_text((uint64_t)row->peak_rss_bytes, text, sizeof text);
+    str_bytes_text((uint64_t)row->peak_rss_bytes, text, sizeof text);
     return buf_printf(to, err, "%s", text);
 }
 

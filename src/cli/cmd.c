@@ -112,18 +112,6 @@ int cmd_parse_ids(int32_t **ids, size_t *n, const char *list, struct redline_err
     }
 }
 
-void cmd_bytes_text(uint64_t bytes, char *out, size_t n)
-{
-    static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
-    double x = (double)bytes;
-    int u = 0;
-    while (x >= 999.5 && u < 4) {
-        x /= 1000;
-        u++;
-    }
-    snprintf(out, n, x < 9.95 && u > 0 ? "%.1f %s" : "%.0f %s", x, units[u]);
-}
-
 const char *cmd_stop_text(enum redline_stop stop)
 {
     static const char *const texts[] = {"length", "end", "context", "cancel"};

@@ -66,9 +66,6 @@ int cmd_parse_ids(int32_t **ids, size_t *n, const char *list, struct redline_err
  * may not be there yet.  REDLINE_IO when the environment names no place. */
 int cmd_cache_path(struct buf *out, const char *name, struct redline_err *err);
 
-/* "4.0 GB", "823 MB": decimal units, n bytes of buffer. */
-void cmd_bytes_text(uint64_t bytes, char *out, size_t n);
-
 /* "length", "end", "context", "cancel" */
 const char *cmd_stop_text(enum redline_stop stop);
 

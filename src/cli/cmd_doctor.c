@@ -127,8 +127,8 @@ static int print_machine(const struct diagnosis *d, struct buf *out, struct redl
     const struct redline_machine *m = &f->machine;
     char memory[32], available[32], quota[64] = "";
     int cuda = redline_cuda_version();
-    cmd_bytes_text(m->memory_bytes, memory, sizeof memory);
-    cmd_bytes_text(isnan(f->memory_available_bytes.value) ? 0 : (uint64_t)f->memory_available_bytes.value, available,
+    str_bytes_text(m->memory_bytes, memory, sizeof memory);
+    str_bytes_text(isnan(f->memory_available_bytes.value) ? 0 : (uint64_t)f->memory_available_bytes.value, available,
                    sizeof available);
     if (m->quota > 0) snprintf(quota, sizeof quota, ", a quota of %.2f", m->quota);
     TRY(buf_printf(out, err, "%s (%s), %d core%s, %d processor%s%s\n", m->cpu, m->features, m->n_physical,
@@ -138,8 +138,8 @@ static int print_machine(const struct diagnosis *d, struct buf *out, struct redl
              : buf_printf(out, err, "built by %s, without CUDA\n", m->build));
     for (int i = 0; i < f->n_gpus; i++) {
         const struct gpu_fact *g = &f->gpus[i];
-        cmd_bytes_text(g->memory_bytes, memory, sizeof memory);
-        cmd_bytes_text(g->free_bytes, available, sizeof available);
+        str_bytes_text(g->memory_bytes, memory, sizeof memory);
+        str_bytes_text(g->free_bytes, available, sizeof available);
         TRY(buf_printf(out, err, "GPU %d: %s, %s, %s free, driver %s\n", i, g->name, memory, available,
                        f->gpu_driver.value));
     }
@@ -164,15 +164,15 @@ static int print_model(const struct diagnosis *d, struct buf *out, struct redlin
     const struct redline_plan *p = &d->plan;
     char need[32], available[32];
     if (!d->has_plan) return 0;
-    cmd_bytes_text(p->total_bytes, need, sizeof need);
-    cmd_bytes_text(p->available_bytes, available, sizeof available);
+    str_bytes_text(p->total_bytes, need, sizeof need);
+    str_bytes_text(p->available_bytes, available, sizeof available);
     TRY(buf_printf(out, err, "model: %s with a context of %d needs %s of %s, %d of %d layers on a GPU\n",
                    *d->file.name ? d->file.name : d->file.architecture, p->n_ctx, need, available, p->n_gpu_layers,
                    p->n_layers));
     for (int i = 1; i < p->n_devices; i++) {
         const struct redline_plan_device *g = &p->devices[i];
-        cmd_bytes_text(g->sum_bytes, need, sizeof need);
-        cmd_bytes_text(g->left_bytes, available, sizeof available);
+        str_bytes_text(g->sum_bytes, need, sizeof need);
+        str_bytes_text(g->left_bytes, available, sizeof available);
         TRY(buf_printf(out, err, "  %s %s: %d of %d blocks, %s, %s left\n", g->label, g->name, g->n_blocks, p->n_blocks,
                        need, available));
     }

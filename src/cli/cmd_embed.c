@@ -210,7 +210,7 @@ static void print_measured(const struct embed *e)
     double seconds = (double)(clock_ns() - e->start_ns) / 1e9;
     double n_tokens = (double)(e->texts.ids.n / sizeof(int32_t));
     redline_engine_facts(e->engine, &facts);
-    cmd_bytes_text(facts.peak_rss_bytes, peak, sizeof peak);
+    str_bytes_text(facts.peak_rss_bytes, peak, sizeof peak);
     if (e->texts.n_truncated) snprintf(cut, sizeof cut, ", %zu cut to %zu", e->texts.n_truncated, e->texts.longest);
     fprintf(stderr,
             "load %.0f ms | %zu text%s (%.0f tokens%s) in %.2f s: %.1f texts/s, %.1f tok/s | pooling %s, %zu numbers "

@@ -22,7 +22,7 @@ static int print_summary(struct inspect *in, struct redline_err *err)
 {
     const struct redline_file_facts *f = &in->facts;
     char size[32];
-    cmd_bytes_text(f->file_bytes, size, sizeof size);
+    str_bytes_text(f->file_bytes, size, sizeof size);
     TRY(buf_printf(&in->out, err, "GGUF version %u, %s in %u file%s, alignment %u\n", f->version, size,
                    f->n_files, f->n_files == 1 ? "" : "s", f->alignment));
     TRY(buf_printf(&in->out, err, "%s%s%.3g billion parameters, architecture %s\n", f->name,

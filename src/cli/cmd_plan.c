@@ -25,7 +25,7 @@ static int print_row(struct buf *out, const char *what, uint64_t bytes, const ch
                      struct redline_err *err)
 {
     char size[32];
-    cmd_bytes_text(bytes, size, sizeof size);
+    str_bytes_text(bytes, size, sizeof size);
     return buf_printf(out, err, "  %-12s %10s  %s\n", what, size, where);
 }
 
@@ -43,8 +43,8 @@ static int print_block(const struct redline_plan *p, const struct redline_plan_b
                        struct redline_err *err)
 {
     char weights[32], kv[32] = "", layer[16] = "";
-    cmd_bytes_text(b->weight_bytes, weights, sizeof weights);
-    if (b->kv_bytes) cmd_bytes_text(b->kv_bytes, kv, sizeof kv);
+    str_bytes_text(b->weight_bytes, weights, sizeof weights);
+    if (b->kv_bytes) str_bytes_text(b->kv_bytes, kv, sizeof kv);
     if (b->layer >= 0) snprintf(layer, sizeof layer, "%d", b->layer);
     return buf_printf(out, err, "  %5s   %-12s  %-6s %12s %12s   %s\n", layer, part_name(b),
                       p->devices[b->device].label, weights, kv, b->reason);
@@ -71,7 +71,7 @@ static int print_devices(const struct redline_plan *p, struct buf *out, struct r
         TRY(buf_printf(out, err, "  %-6s %7d", d->label, d->n_blocks));
         for (size_t k = 0; k < COUNT_OF(bytes); k++) {
             char text[32];
-            cmd_bytes_text(bytes[k], text, sizeof text);
+            str_bytes_text(bytes[k], text, sizeof text);
             TRY(buf_printf(out, err, " %12s", text));
         }
         TRY(buf_printf(out, err, "   %s%s\n", d->name, d->cap_bytes && i > 0 ? ", capped by device_memory" : ""));
@@ -83,8 +83,8 @@ static int print_devices(const struct redline_plan *p, struct buf *out, struct r
 static int print_hint(const struct redline_plan *p, struct buf *out, struct redline_err *err)
 {
     char need[32], room[32];
-    cmd_bytes_text(p->short_bytes, need, sizeof need);
-    cmd_bytes_text(p->short_room_bytes, room, sizeof room);
+    str_bytes_text(p->short_bytes, need, sizeof need);
+    str_bytes_text(p->short_room_bytes, room, sizeof room);
     if (!p->fits && p->n_devices > 1)
         TRY(buf_printf(out, err, "\n%s has no room%s%s: %s are needed and %s there\n", p->devices[p->short_device].label,
                        *p->short_tensor ? " for the block of " : "", p->short_tensor, need, room));
@@ -98,7 +98,7 @@ static int print_hint(const struct redline_plan *p, struct buf *out, struct redl
 static void weights_text(const struct redline_plan *p, char *out, size_t n)
 {
     char packed[32], layers[40];
-    cmd_bytes_text(p->packed_bytes, packed, sizeof packed);
+    str_bytes_text(p->packed_bytes, packed, sizeof packed);
     if (p->n_gpu_layers > 0) snprintf(layers, sizeof layers, "%d of %d layers on GPUs", p->n_gpu_layers, p->n_layers);
     else snprintf(layers, sizeof layers, "%d layers on %s", p->n_layers, p->devices[0].label);
     if (p->packed_bytes == 0 && p->n_gpu_layers > 0)

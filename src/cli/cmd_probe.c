@@ -22,7 +22,7 @@ static int print_machine(const struct redline_limits *l, struct buf *out, struct
     char memory[32], when[64];
     time_t at = (time_t)l->measured_at;
     struct tm parts;
-    cmd_bytes_text(m->memory_bytes, memory, sizeof memory);
+    str_bytes_text(m->memory_bytes, memory, sizeof memory);
     if (!gmtime_r(&at, &parts) || !strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S UTC", &parts))
         snprintf(when, sizeof when, "at an unknown time");
     TRY(buf_printf(out, err, "%s (%s), %d cores, %d processors, %s of memory\n", m->cpu, m->features,
@@ -45,7 +45,7 @@ static int print_bandwidths(const struct redline_limits *l, struct buf *out, str
 {
     char bytes[32];
     double most = 0;
-    cmd_bytes_text(l->read_bytes, bytes, sizeof bytes);
+    str_bytes_text(l->read_bytes, bytes, sizeof bytes);
     TRY(buf_printf(out, err, "\nreading %s of memory, each thread a part, in GB/s\n", bytes));
     uint64_t caches = l->machine.l3_bytes * (uint64_t)MAX(1, l->machine.n_l3);
     if (l->read_bytes < 2 * caches)

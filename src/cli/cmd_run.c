@@ -148,7 +148,7 @@ static void print_measured(const struct run *r, const struct measured *m)
     int n_used = m->facts.n_threads_used;
     if (n_used < m->facts.plan.n_threads) /* nothing falls back silently */
         snprintf(fewer, sizeof fewer, " (%d in use, others are busy)", n_used);
-    cmd_bytes_text(m->facts.peak_rss_bytes, peak, sizeof peak);
+    str_bytes_text(m->facts.peak_rss_bytes, peak, sizeof peak);
     cmd_decode_text(&r->done, &m->facts, m->bandwidth, decode, sizeof decode);
     cmd_decode_note(&r->done, note, sizeof note);
     placement_text(&m->facts.plan, gpus, sizeof gpus);

@@ -33,7 +33,7 @@ void made_report(struct made_line *line, const struct redline_made *made, const 
     double seconds = (double)(clock_ns() - line->start_ns) / 1e9;
     cmd_progress_clear(&line->progress);
     if (line->quiet) return;
-    cmd_bytes_text(made->tensor_bytes, bytes, sizeof bytes);
+    str_bytes_text(made->tensor_bytes, bytes, sizeof bytes);
     fprintf(stderr, "%s: %s of weights in %.1f s, %.2f GB/s |", out, bytes, seconds,
             (double)made->tensor_bytes / seconds / 1e9);
     for (size_t i = 0; i < made->n_types; i++)

@@ -62,7 +62,7 @@ static int check_plan(const struct redline_plan *p, const struct placement *w, s
     uint64_t most = 0;
     if (!requires(w, "gpu") || blocks_on_gpus(p) > 0) return 0;
     for (int i = 1; i < p->n_devices; i++) most = MAX(most, p->devices[i].left_bytes);
-    cmd_bytes_text(most, room, sizeof room);
+    str_bytes_text(most, room, sizeof room);
     return err_set(err, REDLINE_DEVICE, "a GPU is required, and nothing was loaded: no part of the model fits in the "
                    "%s that may be taken of one; redline plan shows why, --require any runs on the CPU", room);
 }
@@ -113,10 +113,10 @@ static int print_device(struct redline_engine *engine, const struct redline_plan
     char planned[32], used[32], read[32], copied[32];
     struct redline_count sum = placement_sum(engine, p, i);
     redline_engine_device(engine, i, &use);
-    cmd_bytes_text(use.planned_bytes, planned, sizeof planned);
-    cmd_bytes_text(use.used_bytes, used, sizeof used);
-    cmd_bytes_text(sum.weight_bytes, read, sizeof read);
-    cmd_bytes_text(sum.copied_bytes, copied, sizeof copied);
+    str_bytes_text(use.planned_bytes, planned, sizeof planned);
+    str_bytes_text(use.used_bytes, used, sizeof used);
+    str_bytes_text(sum.weight_bytes, read, sizeof read);
+    str_bytes_text(sum.copied_bytes, copied, sizeof copied);
     TRY(buf_printf(out, err, "%s %s: %d of %d blocks", d->label, d->name, d->n_blocks, p->n_blocks));
     if (i > 0) TRY(buf_printf(out, err, ", %s planned and %s taken", planned, used));
     return buf_printf(out, err, " | %llu operations done, %s of weights read, %s copied\n",

@@ -129,7 +129,7 @@ void score_print_measured(const struct score_report *r)
     const struct redline_plan *p = &r->facts.plan;
     double n_tokens = (double)r->frame.n_chunks * r->frame.n_ctx, seconds = (double)r->wall_ns / 1e9;
     char peak[32];
-    cmd_bytes_text(r->facts.peak_rss_bytes, peak, sizeof peak);
+    str_bytes_text(r->facts.peak_rss_bytes, peak, sizeof peak);
     fprintf(stderr, "%.0f tokens in %.2f s, %.1f tok/s%s | peak %s | %s, %d thread%s, %s kernels for %s\n", n_tokens,
             seconds, n_tokens / seconds, r->reference && !r->record ? " with the reference" : "", peak, r->facts.cpu,
             p->n_threads, p->n_threads == 1 ? "" : "s", r->facts.kernel, r->facts.kernel_type);

@@ -30,6 +30,8 @@ check "no type" 2 "there is no type 'Q3'; known are F32, F16" "$redline" synth s
 check "two words" 2 "three words are needed" "$redline" synth stories15m Q8_0
 check "a folder" 3 "no/folder" "$redline" synth stories15m Q8_0 no/folder/d.gguf
 check "a full disk" 3 "No space left on device" "$redline" synth stories15m Q8_0 /dev/full
+check "a file beyond its limit" 3 "it would have 2.3 MB: File too large" \
+    sh -c "trap '' XFSZ; ulimit -f 100; exec '$redline' quantize '$demo' d.gguf Q4_0"
 only "files of synth" "a.gguf b.gguf c.gguf"
 rm -f -- *
 

@@ -39,8 +39,9 @@ int cmd_lab(int argc, char **argv)
         return EXIT_USAGE;
     }
     if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0) {
+        struct redline_err err;
         print_usage(stdout);
-        return EXIT_FINE;
+        return cmd_flush(&err) ? cmd_fail(&err) : EXIT_FINE;
     }
     for (size_t i = 0; i < COUNT_OF(commands); i++)
         if (commands[i].name && strcmp(argv[0], commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);

@@ -51,21 +51,46 @@ static int unknown(const char *word)
     return EXIT_USAGE;
 }
 
+static int find(const char *word)
+{
+    for (size_t i = 0; i < COUNT_OF(commands); i++)
+        if (strcmp(word, commands[i].name) == 0) return (int)i;
+    return -1;
+}
+
+/* What was printed counts when it got out. */
+static int printed(void)
+{
+    struct redline_err err;
+    return cmd_flush(&err) ? cmd_fail(&err) : EXIT_FINE;
+}
+
+/* "help run" is "run --help", "help lab gate" is "lab gate --help". */
+static int help(int argc, char **argv)
+{
+    if (argc == 2) {
+        print_usage(stdout);
+        return printed();
+    }
+    int command = find(argv[2]);
+    if (command < 0) return unknown(argv[2]);
+    for (int i = 2; i + 1 < argc; i++) argv[i] = argv[i + 1];
+    argv[argc - 1] = "--help";
+    return commands[command].run(argc - 2, argv + 2);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
         print_usage(stderr);
         return EXIT_USAGE;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
-        print_usage(stdout);
-        return EXIT_FINE;
-    }
+    if (strcmp(argv[1], "help") == 0) return help(argc, argv);
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) return help(2, argv);
     if (strcmp(argv[1], "--version") == 0) {
         printf("redline " REDLINE_VERSION " (%s), " REDLINE_CUDA_TEXT "\n", build_commit);
-        return EXIT_FINE;
+        return printed();
     }
-    for (size_t i = 0; i < COUNT_OF(commands); i++)
-        if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 2, argv + 2);
-    return unknown(argv[1]);
+    int command = find(argv[1]);
+    return command < 0 ? unknown(argv[1]) : commands[command].run(argc - 2, argv + 2);
 }

@@ -9,6 +9,12 @@ demo=$source_dir/models/demo.gguf
 
 check "help" 0 "usage: redline COMMAND" "$redline" --help
 check "version" 0 "redline 0." "$redline" --version
+for flag in --help --version help "lab --help" "run --help"; do
+    check "$flag, nowhere to write it" 3 "cannot be written" sh -c "exec '$redline' $flag >/dev/full"
+done
+check "help run" 0 "usage: redline run" "$redline" help run
+check "help lab gate" 0 "usage: redline lab gate" "$redline" help lab gate
+check "help rnu" 2 "did you mean 'run'?" "$redline" help rnu
 for command in run embed tokenize logits inspect plan score imatrix bench probe chat config; do
     check "$command --help" 0 "usage: redline $command" "$redline" $command --help
 done

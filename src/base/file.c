@@ -117,7 +117,7 @@ void file_map_forget(const void *bytes, size_t n)
     if (last > first) madvise((void *)first, last - first, MADV_DONTNEED);
 }
 
-int file_make_folders(const char *path, struct redline_err *err)
+int file_make_folders(const char *path, unsigned mode, struct redline_err *err)
 {
     int status = 0;
     char *part = mem_copy(path, strlen(path));
@@ -125,7 +125,7 @@ int file_make_folders(const char *path, struct redline_err *err)
     for (char *p = part + 1; part[0] && *p && !status; p++) {
         if (*p != '/') continue;
         *p = '\0';
-        if (mkdir(part, 0700) != 0 && errno != EEXIST)
+        if (mkdir(part, (mode_t)mode) != 0 && errno != EEXIST)
             status = err_set(err, REDLINE_IO, "the folder '%s' cannot be made: %s", part, strerror(errno));
         *p = '/';
     }

@@ -33,9 +33,9 @@ void file_map_want(const void *bytes, size_t n);
  * walks once through a file that is larger than memory. */
 void file_map_forget(const void *bytes, size_t n);
 
-/* Makes the folders that a path leads through, all but its last part, where they are missing; for their owner
- * alone, as the XDG base directories want it. */
-int file_make_folders(const char *path, struct redline_err *err);
+/* Makes the folders that a path leads through, all but its last part, where they are missing.  mode: 0700 for their
+ * owner alone, as the XDG base directories want it; 0777, of which the umask takes away, for what a user works with. */
+int file_make_folders(const char *path, unsigned mode, struct redline_err *err);
 
 /* Whether two names lead to one file; false when either leads to none. */
 bool file_same(const char *a, const char *b);

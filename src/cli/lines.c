@@ -89,7 +89,7 @@ static int load_history(struct lines *l, struct redline_err *err)
 {
     HistEvent event;
     struct buf text = {0};
-    TRY(file_make_folders(l->path, err));
+    TRY(file_make_folders(l->path, 0700, err));
     if (access(l->path, F_OK) != 0) return 0;
     TRY(file_read(&text, l->path, err));
     size_t n = count_lines(buf_str(&text));

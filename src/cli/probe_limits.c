@@ -64,7 +64,7 @@ static int write_record(const struct redline_limits *limits, struct redline_err 
     struct buf path = {0};
     char *text = NULL;
     int status = find_record(&path, &limits->machine, err);
-    if (!status) status = file_make_folders(path.p, err);
+    if (!status) status = file_make_folders(path.p, 0700, err);
     if (!status) status = redline_limits_to_json(limits, &text, err);
     if (!status) status = file_write(path.p, text, strlen(text), err);
     redline_free(text);

@@ -50,7 +50,7 @@ static int write_entries(const json_t *entries, const char *path, struct redline
     if (status) return status;
     text.n = json_dumpb(entries, text.p, n, JSON_INDENT(1) | JSON_SORT_KEYS);
     status = buf_append(&text, "\n", 1, err);
-    if (!status) status = file_make_folders(path, err);
+    if (!status) status = file_make_folders(path, 0777, err);
     if (!status) status = file_write(path, text.p, text.n, err);
     buf_free(&text);
     return status;

@@ -78,7 +78,7 @@ static json_t *read_cache(const char *path)
 static void write_cache(json_t *kept, const char *path)
 {
     char *text = json_dumps(kept, JSON_INDENT(1));
-    if (text && file_make_folders(path, NULL) == 0) file_write(path, text, strlen(text), NULL);
+    if (text && file_make_folders(path, 0700, NULL) == 0) file_write(path, text, strlen(text), NULL);
     free(text);
 }
 

@@ -119,7 +119,7 @@ enum { LOCK_TRIES = 50, LOCK_PAUSE_NS = 10000000 };
 static int open_locked(struct store *s, struct redline_err *err)
 {
     struct stat facts;
-    TRY(file_make_folders(s->path, err));
+    TRY(file_make_folders(s->path, 0777, err));
     s->fd = open(s->path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
     if (s->fd < 0) return fail(err, "open", s->path);
     if (fstat(s->fd, &facts)) return fail(err, "read", s->path);

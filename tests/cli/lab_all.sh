@@ -59,6 +59,7 @@ for document in docs/lab.md README.md; do
     holds "$document: run, accept, run, gate" \
         grep -q 'lab run latency;redline lab accept;redline lab run latency;redline lab gate lab' order
 done
+holds "a folder like any other" test "$(stat -c %a lab)" = "$(printf %o $((0777 & ~$(umask))))"
 check "accepted" 0 "latency @" "$redline" lab accept lab/latency.jsonl
 "$redline" lab run latency --short >/dev/null 2>&1
 "$redline" lab gate lab/latency.jsonl --rules rules >gate.txt 2>"$tmp/err"

@@ -94,6 +94,12 @@ void cmd_on_load(void *user, const struct redline_event *event);
 double cmd_decode_share(const struct redline_event *done, const struct redline_engine_facts *facts,
                         double bandwidth);
 
+/* The letter behind so many tokens, threads: "" or "s". */
+static inline const char *cmd_plural(size_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
 /* What stands behind the number of tokens where steps did more than their work: ", also packed weights", and
  * ", 7 of 99 steps also packed weights" in n bytes of buffer; or nothing. */
 const char *cmd_prefill_note(const struct redline_event *done);

@@ -148,9 +148,9 @@ static void print_measured(struct chat *c, const struct redline_event *done)
         snprintf(prefill, sizeof prefill, "%.1f tok/s ", (double)n_read * 1e9 / (double)done->done.prefill_ns);
     cmd_decode_text(done, &facts, c->bandwidth, decode, sizeof decode);
     cmd_decode_note(done, note, sizeof note);
-    fprintf(stderr, "prefill %s(%zu tokens, %zu cached%s) | %s (%zu tokens%s, stop: %s)\n", prefill, n_read,
-            done->done.n_cached, cmd_prefill_note(done), decode, done->done.n_generated, note,
-            cmd_stop_text(done->done.stop));
+    fprintf(stderr, "prefill %s(%zu token%s, %zu cached%s) | %s (%zu token%s%s, stop: %s)\n", prefill, n_read,
+            cmd_plural(n_read), done->done.n_cached, cmd_prefill_note(done), decode, done->done.n_generated,
+            cmd_plural(done->done.n_generated), note, cmd_stop_text(done->done.stop));
 }
 
 /* The assistant's message as far as it came. */

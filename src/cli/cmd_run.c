@@ -146,6 +146,7 @@ static void print_measured(const struct run *r, const struct measured *m)
 {
     char peak[32], decode[160], note[80], fewer[64] = "", gpus[200];
     int n_used = m->facts.n_threads_used;
+    size_t n_prompt = r->done.done.n_prompt, n_generated = r->done.done.n_generated;
     if (n_used < m->facts.plan.n_threads) /* nothing falls back silently */
         snprintf(fewer, sizeof fewer, " (%d in use, others are busy)", n_used);
     str_bytes_text(m->facts.peak_rss_bytes, peak, sizeof peak);
@@ -153,12 +154,12 @@ static void print_measured(const struct run *r, const struct measured *m)
     cmd_decode_note(&r->done, note, sizeof note);
     placement_text(&m->facts.plan, gpus, sizeof gpus);
     fprintf(stderr,
-            "load %.0f ms | prefill %.1f tok/s (%zu tokens%s) | %s (%zu tokens%s, stop: %s) | peak %s | %s%s%s, "
+            "load %.0f ms | prefill %.1f tok/s (%zu token%s%s) | %s (%zu token%s%s, stop: %s) | peak %s | %s%s%s, "
             "%d thread%s%s, %s kernels for %s\n",
-            m->load_ms, m->prefill_rate, r->done.done.n_prompt, cmd_prefill_note(&r->done), decode,
-            r->done.done.n_generated, note, cmd_stop_text(r->done.done.stop), peak, gpus, *gpus ? " | " : "", m->facts.cpu,
-            m->facts.plan.n_threads, m->facts.plan.n_threads == 1 ? "" : "s", fewer, m->facts.kernel,
-            m->facts.kernel_type);
+            m->load_ms, m->prefill_rate, n_prompt, cmd_plural(n_prompt), cmd_prefill_note(&r->done), decode,
+            n_generated, cmd_plural(n_generated), note, cmd_stop_text(r->done.done.stop), peak, gpus,
+            *gpus ? " | " : "", m->facts.cpu, m->facts.plan.n_threads, cmd_plural((size_t)m->facts.plan.n_threads),
+            fewer, m->facts.kernel, m->facts.kernel_type);
 }
 
 /* Where it ran, as each device counted it. */

@@ -75,13 +75,13 @@ n=$((n + 1))
 # commands
 talk "clear" 0 "$times/clear\n$times" --temp 0
 n=$((n + 1))
-sed -n 2p "$tmp/err" | grep -qF '(1 tokens, 15 cached)' || fail "a cleared conversation begins as the first one did:"
+sed -n 2p "$tmp/err" | grep -qF '(1 token, 15 cached)' || fail "a cleared conversation begins as the first one did:"
 talk "clear keeps the system message" 0 "$times/clear\n$times" --temp 0 -sys 'Be brief.'
 n=$((n + 1))
-sed -n 2p "$tmp/err" | grep -qF '(1 tokens, ' || fail "the system message stays:"
+sed -n 2p "$tmp/err" | grep -qF '(1 token, ' || fail "the system message stays:"
 talk "regen" 0 "$times/regen\n" --temp 0
 prints '7 * 8 = 56\n7 * 8 = 56\n'
-says err "(1 tokens, 15 cached)"
+says err "(1 token, 15 cached)"
 talk "nothing to give again" 0 '/regen\n'
 says err "there is no answer yet"
 talk "system" 0 "/system Be brief.\n$times/system\n/regen\n" --temp 0

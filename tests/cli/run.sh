@@ -76,6 +76,7 @@ check "is told of" 0 "nothing came from the pipe at standard input in 3 s, the p
 "$redline" run -q -n 40 -s 7 >"$tmp/b"
 "$redline" run -q -n 40 -s 7 -t 1 >"$tmp/c"
 same "same seed, same text" "$tmp/b" "$tmp/c"
+check "one token" 0 "(1 token, stop: length)" "$redline" run -n 1
 check "json" 0 '"decode_tokens_per_s"' "$redline" run --json -q -n 8
 
 # tokens

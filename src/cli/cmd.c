@@ -55,12 +55,12 @@ void cmd_catch_stop(void)
 }
 
 int cmd_model_path(const char **path, const char *option, const char *const *words, int n_words,
-                   bool required, struct redline_err *err)
+                   const char *needed_by, struct redline_err *err)
 {
     if (option && n_words > 0)
         return err_set(err, REDLINE_ARG, "two models are named: '%s' and '%s'", option, words[0]);
     *path = option ? option : n_words > 0 ? words[0] : NULL;
-    if (!*path && required) return err_set(err, REDLINE_ARG, "a model is needed: redline COMMAND MODEL");
+    if (!*path && needed_by) return err_set(err, REDLINE_ARG, "a model is needed: redline %s MODEL", needed_by);
     return 0;
 }
 

@@ -51,9 +51,9 @@ bool cmd_parse(const struct opt_command *c, int argc, char **argv, const char **
                int *n_words, int *exit_code);
 
 /* The model's path from `-m` or the first positional word; both given, or none where one is needed, is
- * REDLINE_ARG.  NULL stands for the demo model. */
+ * REDLINE_ARG.  NULL stands for the demo model.  needed_by: the command that has to have one, or NULL. */
 int cmd_model_path(const char **path, const char *option, const char *const *words, int n_words,
-                   bool required, struct redline_err *err);
+                   const char *needed_by, struct redline_err *err);
 
 /* Writes bytes to standard output; REDLINE_IO when that fails. */
 int cmd_write(const void *bytes, size_t n, struct redline_err *err);

@@ -390,7 +390,7 @@ static void greet(const struct chat *c)
 static int chat_all(struct chat *c, const char *const *words, int n_words, struct redline_err *err)
 {
     const char *path;
-    TRY(cmd_model_path(&path, c->model_path, words, n_words, false, err));
+    TRY(cmd_model_path(&path, c->model_path, words, n_words, NULL, err));
     TRY(placement_check(&c->where, err));
     TRY(redline_model_open(&c->model, path, err));
     if (c->system && *c->system) TRY(add(c, "system", c->system, err));

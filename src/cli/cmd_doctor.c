@@ -269,7 +269,7 @@ static int run_all(struct diagnosis *d, const char *const *words, int n_words, s
                    struct redline_err *err)
 {
     const char *path;
-    TRY(cmd_model_path(&path, d->model_path, words, n_words, false, err));
+    TRY(cmd_model_path(&path, d->model_path, words, n_words, NULL, err));
     TRY(look(d, path, err));
     TRY(d->json ? print_json(d, out, err) : print_text(d, out, err));
     TRY(cmd_write(out->p, out->n, err));

@@ -223,7 +223,7 @@ static void print_measured(const struct embed *e)
 static int run_all(struct embed *e, const char *const *words, int n_words, struct redline_err *err)
 {
     const char *path;
-    TRY(cmd_model_path(&path, e->model_path, words, n_words, true, err));
+    TRY(cmd_model_path(&path, e->model_path, words, n_words, "embed", err));
     TRY(placement_check(&e->where, err));
     TRY(redline_model_open(&e->model, path, err));
     redline_file_facts(e->model, &e->facts);

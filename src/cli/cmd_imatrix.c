@@ -112,7 +112,7 @@ static int run_all(struct collecting *c, const char *const *words, int n_words, 
 {
     const char *path;
     struct redline_imatrix_facts facts;
-    TRY(cmd_model_path(&path, c->model_path, words, n_words, true, err));
+    TRY(cmd_model_path(&path, c->model_path, words, n_words, "imatrix", err));
     if (!c->text_path) return err_set(err, REDLINE_ARG, "a text is needed: -f FILE, - for standard input");
     if (!c->out_path) return err_set(err, REDLINE_ARG, "a file to write is needed: -o FILE");
     TRY(placement_check(&c->where, err));

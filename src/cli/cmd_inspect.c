@@ -122,7 +122,7 @@ static int print_json(struct inspect *in, struct redline_err *err)
 static int run_all(struct inspect *in, const char *const *words, int n_words, struct redline_err *err)
 {
     const char *path;
-    TRY(cmd_model_path(&path, in->model_path, words, n_words, true, err));
+    TRY(cmd_model_path(&path, in->model_path, words, n_words, "inspect", err));
     TRY(redline_model_open(&in->model, path, err));
     redline_file_facts(in->model, &in->facts);
     TRY(count_unused(in, err));

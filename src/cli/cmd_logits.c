@@ -81,7 +81,7 @@ static int run_all(struct logits *l, const char *const *words, int n_words,
     struct buf list = {0};
     int32_t *ids;
     size_t n;
-    TRY(cmd_model_path(&path, l->model_path, words, n_words, true, err));
+    TRY(cmd_model_path(&path, l->model_path, words, n_words, "logits", err));
     if (!l->tokens == !l->tokens_file)
         return err_set(err, REDLINE_ARG, "token ids are needed: --tokens 1,2,3 or --tokens-file FILE");
     if (!l->out_path) return err_set(err, REDLINE_ARG, "a file to write is needed: -o FILE");

@@ -199,7 +199,7 @@ static int run_all(struct plan *plan, const char *const *words, int n_words,
                    struct redline_model **model, struct buf *out, struct redline_err *err)
 {
     const char *path;
-    TRY(cmd_model_path(&path, plan->model_path, words, n_words, true, err));
+    TRY(cmd_model_path(&path, plan->model_path, words, n_words, "plan", err));
     if (!plan->params.n_ctx) plan->params.n_ctx = DEFAULT_CTX;
     placement_set(&plan->params, &plan->where);
     TRY(placement_check(&plan->where, err));

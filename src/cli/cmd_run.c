@@ -259,7 +259,7 @@ static int generate(struct run *r, struct redline_err *err)
 static int run_all(struct run *r, const char *const *words, int n_words, struct redline_err *err)
 {
     const char *path;
-    TRY(cmd_model_path(&path, r->model_path, words, n_words, false, err));
+    TRY(cmd_model_path(&path, r->model_path, words, n_words, NULL, err));
     TRY(placement_check(&r->where, err));
     TRY(read_prompt(r, err));
     TRY(redline_model_open(&r->model, path, err));

@@ -239,7 +239,7 @@ static int report(struct score *s, uint64_t wall_ns, struct redline_err *err)
 
 static int run_all(struct score *s, const char *const *words, int n_words, struct redline_err *err)
 {
-    TRY(cmd_model_path(&s->model_path, s->model_path, words, n_words, true, err));
+    TRY(cmd_model_path(&s->model_path, s->model_path, words, n_words, "score", err));
     if (!s->text_path) return err_set(err, REDLINE_ARG, "a text is needed: -f FILE, - for standard input");
     if (!s->n_ctx) s->n_ctx = DEFAULT_CTX;
     TRY(placement_check(&s->where, err));

@@ -57,7 +57,7 @@ static int tokenize_input(const struct tokenize *t, const char *const *words, in
     int32_t *ids;
     size_t n;
     unsigned flags = (t->add_special ? REDLINE_ADD_SPECIAL : 0) | (t->special ? REDLINE_PARSE_SPECIAL : 0);
-    TRY(cmd_model_path(&path, t->model_path, words, n_words, true, err));
+    TRY(cmd_model_path(&path, t->model_path, words, n_words, "tokenize", err));
     TRY(redline_model_open(model, path, err));
     TRY(file_read(text, t->file ? t->file : "-", err));
     TRY(redline_tokenize(*model, buf_str(text).p, text->n, flags, &ids, &n, err));

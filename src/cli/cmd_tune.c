@@ -128,7 +128,7 @@ static int read_before(struct tune *t, struct redline_err *err)
 static int prepare(struct tune *t, const char *const *words, int n_words, struct redline_err *err)
 {
     struct tune_params *p = &t->params;
-    TRY(cmd_model_path(&p->model, t->model_path, words, n_words, false, err));
+    TRY(cmd_model_path(&p->model, t->model_path, words, n_words, NULL, err));
     p->within = t->within.value;
     p->budget_s = t->budget.s;
     TRY(fill_lists(t, err));

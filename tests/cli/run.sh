@@ -28,6 +28,9 @@ check "not a number" 2 "a whole number is expected" "$redline" run -n many
 check "out of range" 2 "must lie between" "$redline" run --top-p 2
 check "value missing" 2 "needs a value" "$redline" run -n
 check "two models" 2 "two models" "$redline" run a.gguf -m b.gguf
+for words in embed inspect plan tokenize "score -f x" "imatrix -f x -o x" "logits --tokens 1 -o x"; do
+    check "no model for $words" 2 "a model is needed: redline ${words%% *} MODEL" "$redline" $words
+done
 check "two prompts" 2 "one prompt is enough" "$redline" run -p a -f b
 check "empty prompt" 2 "the prompt is empty" "$redline" run -p ""
 check "wrong KV type" 2 "known are f32, f16, bf16, q8_0 and q4_0" "$redline" run -ctk q5_1 -n 1

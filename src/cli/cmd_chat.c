@@ -434,7 +434,7 @@ int cmd_chat(int argc, char **argv)
         "Talks with a model, in the words of its chat template: every line of standard input is a message,\n"
         "every answer is streamed to standard output and followed by one line on standard error: prompt and\n"
         "generated tokens per second, and what the session had cached.  Without -c, the context has as many\n"
-        "tokens as the model was trained for, at most 4096.",
+        "tokens as the model was trained for, at most 4096; without MODEL, it is the demo model.",
         options, COUNT_OF(options),
         "At a terminal lines can be edited, and /help lists commands.  Ctrl-C stops an answer, Ctrl-D leaves.\n"
         "Exit code 3 also means that something in a pipe went unanswered.\n"

@@ -291,6 +291,7 @@ int cmd_run(int argc, char **argv)
     const struct opt_command command = {
         "redline run [MODEL] [options]",
         "Continues a prompt and streams the text to standard output: prompt, continuation, one newline.\n"
+        "Without MODEL, with the demo model.\n"
         "Ends with one line on standard error: time to load, prompt and generated tokens per second, the\n"
         "share of this machine's measured memory bandwidth that decoding used, peak memory, where it ran.",
         options, COUNT_OF(options),

@@ -17,7 +17,7 @@
 
 const struct setting_row settings_table[N_SETTINGS] = {
     [SETTING_MODEL] = {LLM "model", "-m, --model", "FILE", OPT_STRING, 0, 0, NULL,
-                       "GGUF file; run, chat: without one, the demo model"},
+                       "GGUF file"},
     [SETTING_N_THREADS] = {LLM "n_threads", "-t, --threads", "N", OPT_INT, 0, 512, "0",
                            "threads; 0: the cores this process may use"},
     [SETTING_N_CTX] = {LLM "n_ctx", "-c, --ctx-size", "N", OPT_INT, 0, 1 << 28, "0",

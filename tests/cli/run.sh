@@ -18,6 +18,12 @@ check "help rnu" 2 "did you mean 'run'?" "$redline" help rnu
 for command in run embed tokenize logits inspect plan score imatrix bench probe chat config; do
     check "$command --help" 0 "usage: redline $command" "$redline" $command --help
 done
+for command in doctor inspect plan embed; do
+    n=$((n + 1))
+    "$redline" $command --help >"$tmp/out"
+    ! grep "demo model" "$tmp/out" || { echo "FAILED $command has no demo model"; failed=$((failed + 1)); }
+done
+check "run has one" 0 "Without MODEL, with the demo model" "$redline" run --help
 check "unknown command" 2 "did you mean 'tokenize'?" "$redline" tokenise
 check "unknown option" 2 "did you mean '--temp'?" "$redline" run --tmp 1
 check "a flag of others" 2 "'-b' sets llm.primary.n_batch, which this command does not use" "$redline" run -b 512

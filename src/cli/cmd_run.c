@@ -99,6 +99,15 @@ static int read_prompt(struct run *r, struct redline_err *err)
     return r->text.n > 0 ? 0 : buf_append_str(&r->text, str_of(default_prompt), err);
 }
 
+/* What the object at the end cannot hold is refused before anything is generated. */
+static int check_json(const struct run *r, struct redline_err *err)
+{
+    json_t *text = r->text.n ? json_stringn(r->text.p, r->text.n) : json_null();
+    bool holds = text;
+    json_decref(text);
+    return holds ? 0 : err_set(err, REDLINE_ARG, "the prompt is not UTF-8, as --json has to be");
+}
+
 /* Without -c, the context is what this request needs. */
 static int choose_context(struct run *r, struct redline_err *err)
 {
@@ -262,6 +271,7 @@ static int run_all(struct run *r, const char *const *words, int n_words, struct 
     TRY(cmd_model_path(&path, r->model_path, words, n_words, NULL, err));
     TRY(placement_check(&r->where, err));
     TRY(read_prompt(r, err));
+    if (r->json) TRY(check_json(r, err));
     TRY(redline_model_open(&r->model, path, err));
     TRY(choose_context(r, err));
     TRY(generate(r, err));

@@ -88,6 +88,9 @@ same "same seed, same text" "$tmp/b" "$tmp/c"
 check "one token" 0 "(1 token, stop: length)" "$redline" run -n 1
 check "json" 0 '"decode_tokens_per_s"' "$redline" run --json -q -n 8
 
+check "no prompt for JSON" 2 "the prompt is empty" "$redline" run --json -p ""
+check "a prompt that JSON cannot hold" 2 "prompt is not UTF-8" "$redline" run --json -p "$(printf 'caf\351')"
+
 # tokens
 printf 'Hello\nworld' | "$redline" tokenize "$demo" --ids >"$tmp/ids"
 check "one line of ids" 0 "1" wc -l "$tmp/ids"

@@ -46,6 +46,7 @@ check "the CPU required" 0 "cpu" sh -c "'$redline' run -q --json -n 1 --require 
 
 # limits, and what is wrong
 check "its limits" 0 "Simulated GPU (9.0)" "$redline" probe --budget 100
+check "behind a card that is too old" 0 "Simulated GPU (9.0)" env SIMT_DEVICES=2 SIMT_ARCH=75,90 "$redline" probe
 check "layers left" 1 "gpu-layers-left" "$redline" doctor "$demo" -ngl 2
 check "no room found" 1 "gpu" "$redline" doctor "$demo" --device-memory 285M
 

@@ -112,6 +112,25 @@ static void test_refused(void **)
     unsetenv("SIMT_MEMORY");
 }
 
+/* Of the second card that counts, CUDA's third: of its own memory. */
+static void test_limits(void **)
+{
+    struct backend_rates rates;
+    void *taken;
+    setenv("SIMT_DEVICES", "3", 1);
+    setenv("SIMT_ARCH", "90,75,90", 1);
+    setenv("SIMT_MEMORY", "64M", 1);
+    assert_int_equal(cudaSetDevice(0), cudaSuccess);
+    assert_int_equal(cudaMalloc(&taken, 64 << 20), cudaSuccess);
+    OK(backend_gpu->measure(1, &rates, &err));
+    assert_true(rates.read_bytes > 0 && rates.copy_bytes > 0 && rates.bf16_ops > 0);
+    cudaFree(taken);
+    cudaSetDevice(0);
+    unsetenv("SIMT_DEVICES");
+    unsetenv("SIMT_ARCH");
+    unsetenv("SIMT_MEMORY");
+}
+
 static void test_kernels(void **)
 {
     struct backend *b = opened(0);
@@ -401,8 +420,9 @@ static void test_no_step(void **)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_devices), cmocka_unit_test(test_refused), cmocka_unit_test(test_kernels),
-        cmocka_unit_test(test_place),   cmocka_unit_test(test_pieces),  cmocka_unit_test(test_vectors),
+        cmocka_unit_test(test_devices), cmocka_unit_test(test_refused), cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_kernels), cmocka_unit_test(test_place),   cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_vectors),
         cmocka_unit_test(test_run),     cmocka_unit_test(test_other_steps),
         cmocka_unit_test(test_too_many_rows), cmocka_unit_test(test_no_step),
     };

@@ -119,12 +119,12 @@ static double multiply_ops(const struct probe *p)
 
 static int measure(struct probe *p, struct backend_rates *out, struct redline_err *err)
 {
-    struct backend_facts facts;
+    size_t free_bytes = 0, total_bytes = 0;
     int cache_bytes = 0;
-    TRY(device_facts(p->device.index, &facts, err));
+    device_check(&p->device, cudaMemGetInfo(&free_bytes, &total_bytes), "asking for its memory");
     device_check(&p->device, cudaDeviceGetAttribute(&cache_bytes, cudaDevAttrL2CacheSize, p->device.index),
                  "asking for the cache");
-    size_t wanted = (size_t)cache_bytes * CACHES / 2, most = (size_t)(facts.free_bytes / 16);
+    size_t wanted = (size_t)cache_bytes * CACHES / 2, most = free_bytes / 16;
     p->bytes = (wanted < most ? wanted : most) / 4096 * 4096;
     TRY(device_take(&p->device, (void **)&p->memory, 2 * p->bytes + 4096, "memory to measure", err));
     device_check(&p->device, cudaMemsetAsync(p->memory, 0, 2 * p->bytes + 4096, p->device.stream), "clearing memory");

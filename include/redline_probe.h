@@ -220,8 +220,9 @@ bool redline_kernel_at(const struct redline_engine *engine, size_t i, struct red
 
 /* Reads memory far larger than the caches with as many threads as the engine has, between two steps: the best
  * of many repetitions, in bytes per second, by the method of redline_limits_measure().  Where blocks lie on several
- * devices, each reads memory of its own, and this is what they reach one after the other, each for its share of the
- * weights.  Takes some 0.2 s for each, and memory: read the peak before. */
+ * devices, each reads memory of its own (a GPU the weights that lie there, where its cache is small beside them), and
+ * this is what they reach one after the other, each for its share of the weights.  Takes some 0.2 s for each, and
+ * memory: read the peak before.  REDLINE_MEMORY, with NAN: there is too little for that; all else goes on. */
 int redline_measure_bandwidth(struct redline_engine *engine, double *bytes_per_second,
                               struct redline_err *err);
 
@@ -337,12 +338,14 @@ double redline_limits_peak(const struct redline_limits *limits, const char *isa,
 /* Of one GPU, per second: what struct redline_limits is of the processor.  Best of some repetitions. */
 struct redline_gpu_limits {
     char name[96], arch[16]; /* "NVIDIA H200", "9.0" */
-    double read_bytes;  /* of its memory, by kernels */
-    double copy_bytes;  /* within its memory, read and written: twice what is copied */
+    double read_bytes;  /* of its memory, by kernels; 0: not measured, see .missing */
+    double copy_bytes;  /* within its memory, read and written: twice what is copied; 0 likewise */
     double bf16_ops;    /* products of BF16 summed in float32, operands in registers; a multiply-add is two */
+    char missing[160];  /* why memory could not be measured: too little is free; "": it was */
 };
 
-/* gpu: from 0, of redline_gpu_count().  Takes some 0.2 s, and up to an eighth of what is free of its memory. */
+/* gpu: from 0, of redline_gpu_count().  Takes some 0.2 s, and of its memory an eighth of what is free, or up to half
+ * where an eighth fits in its cache. */
 int redline_gpu_limits_measure(int gpu, struct redline_gpu_limits *out, struct redline_err *err);
 
 /* A record as JSON text; *text is the caller's to redline_free().  Reading checks everything: REDLINE_FORMAT

@@ -49,9 +49,10 @@ struct backend_count {
 
 /* What a device does at most, per second: the best of several repetitions, while nobody else uses it. */
 struct backend_rates {
-    double read_bytes; /* of its memory, by kernels */
-    double copy_bytes; /* within its memory: read and written, so twice what is copied; of a CPU 0, not measured */
+    double read_bytes; /* of its memory, by kernels; 0: not measured, see .missing */
+    double copy_bytes; /* within its memory: read and written, so twice what is copied; 0 likewise, and of a CPU */
     double bf16_ops;   /* products of BF16 summed in float32, in registers; a multiply-add is two.  0: it has none */
+    char missing[160]; /* why memory could not be measured: too little is free; "": it was */
 };
 
 struct backend_kernel {
@@ -120,8 +121,9 @@ struct backend_ops {
      * are generated, or for texts. */
     struct backend_kernel (*kernel)(const struct backend *b, enum dtype dtype, bool text);
 
-    /* Takes some 0.2 s and memory of the device, opened or not. */
-    int (*measure)(int device, struct backend_rates *out, struct redline_err *err);
+    /* Takes some 0.2 s, and memory of the device where there is enough.  b: the device as it is open, or NULL; where
+     * weights that lie there are more than caches hold, they are what is read.  By the thread that calls run(). */
+    int (*measure)(int device, struct backend *b, struct backend_rates *out, struct redline_err *err);
 };
 
 extern const struct backend_ops backend_cpu;

@@ -234,6 +234,7 @@ static int col_limit(struct buf *to, const struct bench_row *row, struct redline
     if (row->fits_in_cache && !isnan(row->share_of_bandwidth)) return buf_printf(to, err, "in the cache");
     if (!isnan(row->share_of_bandwidth))
         return buf_printf(to, err, "%.0f %% of %.1f GB/s", 100 * row->share_of_bandwidth, row->bandwidth / 1e9);
+    if (!isnan(row->bytes) && *row->bandwidth_missing) return buf_printf(to, err, "not measured");
     if (isnan(row->share_of_compute)) return buf_printf(to, err, "not probed");
     return buf_printf(to, err, "%.0f %% of %.0f GOPS", 100 * row->share_of_compute, row->compute_limit / 1e9);
 }

@@ -56,7 +56,10 @@ const struct bench_field bench_fields[] = {
     FIELD(load_ns, BENCH_NUMBER, "from opening the engine until it was ready"),
     FIELD(bytes, BENCH_NUMBER, "weights and KV read in one sample; null with a prompt"),
     FIELD(ops, BENCH_NUMBER, "arithmetic of products and attention in one sample; a multiply-add is two"),
-    FIELD(bandwidth, BENCH_NUMBER, "bytes per second that the same threads or cards read just before or after the test"),
+    FIELD(bandwidth, BENCH_NUMBER,
+          "bytes per second that the same threads or cards read just before or after the test; "
+          "null: not measured"),
+    FIELD(bandwidth_missing, BENCH_CHARS, "why not, or empty"),
     FIELD(bandwidth_limit, BENCH_NUMBER, "the same by redline probe: the best this machine, or the card, did; null: not probed"),
     FIELD(compute_limit, BENCH_NUMBER,
           "operations per second by redline probe, of the first kernel's instruction set and arithmetic"),
@@ -171,6 +174,7 @@ void bench_row_fill(struct bench_row *row, const struct bench_result *r, const s
     row->bytes = r->bytes;
     row->ops = r->ops;
     row->bandwidth = r->bandwidth;
+    memcpy(row->bandwidth_missing, r->bandwidth_missing, sizeof row->bandwidth_missing);
     row->bandwidth_limit = limits->bandwidth;
     row->compute_limit = limits->compute;
     row->share_of_bandwidth = r->bytes * 1e9 / row->median_ns / r->bandwidth;

@@ -37,6 +37,7 @@ struct bench_row {
     /* limits */
     double bytes, ops;
     double bandwidth, bandwidth_limit, compute_limit;
+    char bandwidth_missing[CMD_WHY];
     double share_of_bandwidth, share_of_compute;
     bool fits_in_cache;
     int64_t peak_rss_bytes;

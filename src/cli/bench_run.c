@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base.h"
 #include "cpu.h"
@@ -126,8 +127,12 @@ static void look_at_engine(const struct bench *b)
 static int read_memory(const struct bench *b, struct redline_err *err)
 {
     double bandwidth;
-    TRY(redline_measure_bandwidth(b->engine, &bandwidth, err));
-    b->out->bandwidth = MAX(b->out->bandwidth, bandwidth);
+    char why[CMD_WHY];
+    struct bench_result *out = b->out;
+    TRY(cmd_bandwidth(b->engine, &bandwidth, why, err));
+    if (!isnan(out->bandwidth) && *why) return 0;
+    out->bandwidth = fmax(out->bandwidth, bandwidth);
+    memcpy(out->bandwidth_missing, why, sizeof why);
     return 0;
 }
 
@@ -154,7 +159,7 @@ int bench_run(struct bench_result *out, const struct redline_model *model, const
               const struct bench_options *options, struct redline_err *err)
 {
     struct bench b = {.out = out, .c = c};
-    *out = (struct bench_result){.asked = *c, .exact = options->exact};
+    *out = (struct bench_result){.asked = *c, .exact = options->exact, .bandwidth = NAN};
     clock_utc(out->started, false);
     redline_file_facts(model, &out->file);
     cpu_reset_peak_rss();

@@ -10,6 +10,7 @@
 
 #include "bench_grid.h"
 #include "clock.h"
+#include "cmd.h"
 #include "placement.h"
 #include "redline_probe.h"
 
@@ -42,7 +43,8 @@ struct bench_result {
                                          that depends on how often a weight is read for many tokens */
     double ops;                       /* arithmetic in one repetition; a multiply-add is two */
     double bandwidth;                 /* bytes per second, by the same threads: the better of a reading just
-                                         before and one just after */
+                                         before and one just after; NAN: neither could be made */
+    char bandwidth_missing[CMD_WHY];  /* why not; else "" */
     uint64_t peak_rss_bytes;          /* of the process during this test */
 };
 

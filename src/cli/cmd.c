@@ -177,11 +177,28 @@ void cmd_decode_note(const struct redline_event *done, char *out, size_t n)
         snprintf(out, n, ", %zu of %zu steps also packed weights", done->done.n_decoded_packed, done->done.n_decoded);
 }
 
+int cmd_bandwidth(struct redline_engine *engine, double *out, char why[CMD_WHY], struct redline_err *err)
+{
+    struct redline_err failed;
+    int status = redline_measure_bandwidth(engine, out, &failed);
+    why[0] = '\0';
+    if (!status) return 0;
+    if (status != REDLINE_MEMORY) {
+        if (err) *err = failed;
+        return status;
+    }
+    *out = NAN;
+    snprintf(why, CMD_WHY, "%.*s", CMD_WHY - 1, failed.message);
+    return 0;
+}
+
 void cmd_decode_text(const struct redline_event *done, const struct redline_engine_facts *facts,
                      double bandwidth, char *out, size_t n)
 {
     if (!done->done.n_decoded)
         snprintf(out, n, "no token decoded");
+    else if (isnan(bandwidth))
+        snprintf(out, n, "decode %.1f tok/s, the memory's speed is not measured", decode_rate(done));
     else
         snprintf(out, n, "decode %.1f tok/s, %.0f %% of the %.1f GB/s measured here%s", decode_rate(done),
                  100 * cmd_decode_share(done, facts, bandwidth), bandwidth / 1e9,

@@ -105,7 +105,12 @@ static inline const char *cmd_plural(size_t n)
 const char *cmd_prefill_note(const struct redline_event *done);
 void cmd_decode_note(const struct redline_event *done, char *out, size_t n);
 
-/* "decode 41.2 tok/s, 93 % of the 36.1 GB/s measured here", n bytes of buffer. */
+enum { CMD_WHY = 320 };
+
+/* redline_measure_bandwidth(); where there is too little memory for that, *out is NAN and `why` says so, else "". */
+int cmd_bandwidth(struct redline_engine *engine, double *out, char why[CMD_WHY], struct redline_err *err);
+
+/* "decode 41.2 tok/s, 93 % of the 36.1 GB/s measured here", n bytes of buffer.  bandwidth NAN: not measured. */
 void cmd_decode_text(const struct redline_event *done, const struct redline_engine_facts *facts,
                      double bandwidth, char *out, size_t n);
 

@@ -78,7 +78,8 @@ static int gpu_limits(struct bench_command *b, int gpu, struct bench_limits *out
         b->gpu_index = gpu;
     }
     bool text = b->result.asked.n_prompt > 0; /* which is what products of BF16 are for */
-    *out = (struct bench_limits){b->gpu.read_bytes, text && b->gpu.bf16_ops > 0 ? b->gpu.bf16_ops : NAN};
+    *out = (struct bench_limits){b->gpu.read_bytes > 0 ? b->gpu.read_bytes : NAN,
+                                 text && b->gpu.bf16_ops > 0 ? b->gpu.bf16_ops : NAN};
     return 0;
 }
 
@@ -103,6 +104,7 @@ static int measure(struct bench_command *b, struct redline_err *err)
     int status = bench_run(&b->result, b->model, &c, &b->run, err);
     cmd_progress_clear(&b->progress);
     if (status) return status;
+    if (*b->result.bandwidth_missing) fprintf(stderr, "redline: warning: %s\n", b->result.bandwidth_missing);
     struct bench_limits limits = cpu_limits(&b->limits, &b->result);
     int device = b->result.n_kernels ? b->result.kernels[0].device : 0;
     if (device > 0) TRY(gpu_limits(b, device - 1, &limits, err));

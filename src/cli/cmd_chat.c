@@ -34,7 +34,7 @@ struct chat {
     struct redline_message *messages; /* [n_messages], their texts owned */
     size_t n_messages, capacity;
     uint64_t n_answers;               /* another seed for each */
-    double bandwidth;                 /* 0: not measured yet */
+    double bandwidth;                 /* 0: not measured yet; NAN: cannot be */
     struct cmd_progress progress;
     bool leaves, unanswered;
 };
@@ -135,17 +135,18 @@ static void print_measured(struct chat *c, const struct redline_event *done)
 {
     struct redline_engine_facts facts;
     struct redline_err err;
-    char prefill[64] = "", decode[160], note[80];
+    char prefill[64] = "", decode[160], note[80], why[CMD_WHY] = "";
     size_t n_read = done->done.n_prompt - done->done.n_cached;
     if (c->quiet) return;
     redline_engine_facts(c->engine, &facts);
-    if (c->bandwidth == 0 && redline_measure_bandwidth(c->engine, &c->bandwidth, &err)) {
+    if (c->bandwidth == 0 && cmd_bandwidth(c->engine, &c->bandwidth, why, &err)) {
         fprintf(stderr, "redline: warning: nothing is measured: %s\n", err.message);
         c->quiet = true;
         return;
     }
     if (done->done.prefill_ns)
         snprintf(prefill, sizeof prefill, "%.1f tok/s ", (double)n_read * 1e9 / (double)done->done.prefill_ns);
+    if (*why) fprintf(stderr, "redline: warning: %s\n", why);
     cmd_decode_text(done, &facts, c->bandwidth, decode, sizeof decode);
     cmd_decode_note(done, note, sizeof note);
     fprintf(stderr, "prefill %s(%zu token%s, %zu cached%s) | %s (%zu token%s%s, stop: %s)\n", prefill, n_read,

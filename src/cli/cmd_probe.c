@@ -94,6 +94,9 @@ static int print_gpu(const struct redline_gpu_limits *g, int i, struct buf *out,
     if (i == 0)
         TRY(buf_printf(out, err, "\nGPUs: reading their memory and copying within it (both ways counted) in GB/s, products "
                        "of BF16 in TOPS\n%9s %9s %9s %9s\n", "", "read", "copy", "bf16"));
+    if (*g->missing)
+        return buf_printf(out, err, "     gpu%d %9s %9s %9.1f  %s (%s): memory is not measured, %s\n", i, "-", "-",
+                          g->bf16_ops / 1e12, g->name, g->arch, g->missing);
     return buf_printf(out, err, "     gpu%d %9.1f %9.1f %9.1f  %s (%s)\n", i, g->read_bytes / 1e9, g->copy_bytes / 1e9,
                       g->bf16_ops / 1e12, g->name, g->arch);
 }
@@ -110,6 +113,11 @@ static int print_gpus(struct buf *out, struct redline_err *err)
     return 0;
 }
 
+static json_t *rate_json(double rate)
+{
+    return rate > 0 ? json_real(rate) : json_null();
+}
+
 static int add_gpus(json_t *root, struct redline_err *err)
 {
     json_t *all = json_array();
@@ -118,8 +126,10 @@ static int add_gpus(json_t *root, struct redline_err *err)
     for (int i = 0; i < n; i++) {
         struct redline_gpu_limits g;
         TRY(redline_gpu_limits_measure(i, &g, err));
-        json_array_append_new(all, json_pack("{s:s, s:s, s:f, s:f, s:f}", "name", g.name, "arch", g.arch, "read_bytes_s",
-                                             g.read_bytes, "copy_bytes_s", g.copy_bytes, "bf16_ops_s", g.bf16_ops));
+        json_array_append_new(all, json_pack("{s:s, s:s, s:o, s:o, s:o, s:s}", "name", g.name, "arch", g.arch,
+                                             "read_bytes_s", rate_json(g.read_bytes), "copy_bytes_s",
+                                             rate_json(g.copy_bytes), "bf16_ops_s", rate_json(g.bf16_ops), "missing",
+                                             g.missing));
     }
     return 0;
 }

@@ -134,7 +134,8 @@ static int choose_context(struct run *r, struct redline_err *err)
 
 struct measured {
     double load_ms, prefill_rate, decode_rate; /* tokens per second; NAN: nothing was measured */
-    double bandwidth, share;  /* bytes per second; of it used by decoding */
+    double bandwidth, share;  /* bytes per second; of it used by decoding; NAN: not measured */
+    char why[CMD_WHY];        /* the bandwidth could not be */
     struct redline_engine_facts facts;
 };
 
@@ -146,7 +147,7 @@ static int measure(struct run *r, struct measured *m, struct redline_err *err)
     m->decode_rate = r->done.done.n_decoded
                          ? (double)r->done.done.n_decoded * 1e9 / (double)r->done.done.decode_ns
                          : NAN;
-    TRY(redline_measure_bandwidth(r->engine, &m->bandwidth, err));
+    TRY(cmd_bandwidth(r->engine, &m->bandwidth, m->why, err));
     m->share = cmd_decode_share(&r->done, &m->facts, m->bandwidth);
     return 0;
 }
@@ -169,6 +170,7 @@ static void print_measured(const struct run *r, const struct measured *m)
             n_generated, cmd_plural(n_generated), note, cmd_stop_text(r->done.done.stop), peak, gpus,
             *gpus ? " | " : "", m->facts.cpu, m->facts.plan.n_threads, cmd_plural((size_t)m->facts.plan.n_threads),
             fewer, m->facts.kernel, m->facts.kernel_type);
+    if (*m->why) fprintf(stderr, "redline: warning: %s\n", m->why);
 }
 
 /* Where it ran, as each device counted it. */
@@ -203,21 +205,22 @@ static json_t *devices_json(const struct run *r, const struct measured *m)
 static int print_json(const struct run *r, const struct measured *m, struct redline_err *err)
 {
     json_t *root = json_pack(
-        "{s:s%, s:s%, s:s, s:I, s:I, s:f, s:f, s:o, s:f, s:o, s:I, s:I, s:s, s:s, s:i, s:i, s:i, s:s, s:s, s:b, s:I, "
-        "s:i, s:o}",
+        "{s:s%, s:s%, s:s, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:I, s:I, s:s, s:s, s:i, s:i, s:i, s:s, s:s, s:b, s:I, "
+        "s:i, s:o, s:s}",
         "prompt", r->text.p, r->text.n, "text", r->answer.p ? r->answer.p : "", r->answer.n, "stop",
         cmd_stop_text(r->done.done.stop), "n_prompt", (json_int_t)r->done.done.n_prompt, "n_generated",
         (json_int_t)r->done.done.n_generated, "load_ms", m->load_ms, "prefill_tokens_per_s",
         m->prefill_rate, "decode_tokens_per_s",
         isnan(m->decode_rate) ? json_null() : json_real(m->decode_rate), "bandwidth_bytes_per_s",
-        m->bandwidth, "decode_share_of_bandwidth", isnan(m->share) ? json_null() : json_real(m->share),
+        isnan(m->bandwidth) ? json_null() : json_real(m->bandwidth), "decode_share_of_bandwidth",
+        isnan(m->share) ? json_null() : json_real(m->share),
         "peak_rss_bytes", (json_int_t)m->facts.peak_rss_bytes, "kv_touched_bytes",
         (json_int_t)m->facts.kv_touched_bytes, "device", m->facts.plan.device, "cpu", m->facts.cpu,
         "n_threads", m->facts.plan.n_threads, "n_threads_used", m->facts.n_threads_used, "n_ctx",
         m->facts.plan.n_ctx, "kernel", m->facts.kernel,
         "kernel_type", m->facts.kernel_type, "prefill_packed", r->done.done.prefill_packed, "n_decoded_packed",
         (json_int_t)r->done.done.n_decoded_packed, "n_gpu_layers", m->facts.plan.n_gpu_layers, "devices",
-        devices_json(r, m));
+        devices_json(r, m), "bandwidth_missing", m->why);
     char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     int status = text ? cmd_write(text, strlen(text), err)
                       : err_set(err, REDLINE_FORMAT, "the answer is not UTF-8, as JSON has to be");

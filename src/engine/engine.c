@@ -1,6 +1,7 @@
 /* engine.c - carrying out a plan: backend, weights, cache; and what can be asked of the result. */
 #include "engine.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -392,23 +393,30 @@ static void read_memory(struct redline_engine *e, void *user)
     cpu_probe_free(&probe);
 }
 
+/* Where the weights that lie there are many, it reads those, and needs no memory that the plan has left to nobody. */
+static double read_gpu(const struct redline_engine *e, struct reading *r, int device)
+{
+    struct backend_rates rates;
+    r->status = backend_gpu->measure(device - 1, e->devices[device], &rates, &r->err);
+    if (!r->status && rates.read_bytes <= 0)
+        r->status = err_set(&r->err, REDLINE_MEMORY, "how fast %s reads cannot be measured: %s",
+                            e->plan.devices[device].label, rates.missing);
+    return r->status ? NAN : rates.read_bytes;
+}
+
 /* One device after the other, as a step takes them. */
 static void read_devices(struct redline_engine *e, void *user)
 {
     struct reading *r = user;
     double bytes = 0, seconds = 0;
     for (int i = 0; i < e->plan.n_devices && !r->status; i++) {
-        struct redline_gpu_limits gpu = {0};
         double share = read_on(e, i);
         if (share <= 0) continue;
-        if (i == 0)
-            read_memory(e, r);
-        else
-            r->status = redline_gpu_limits_measure(i - 1, &gpu, &r->err);
+        if (i == 0) read_memory(e, r);
         bytes += share;
-        seconds += share / (i == 0 ? r->best : gpu.read_bytes);
+        seconds += share / (i == 0 ? r->best : read_gpu(e, r, i));
     }
-    if (!r->status && bytes > 0) r->best = bytes / seconds;
+    r->best = r->status ? NAN : bytes > 0 ? bytes / seconds : r->best;
 }
 
 int redline_measure_bandwidth(struct redline_engine *e, double *bytes_per_second,

@@ -171,6 +171,22 @@ static bool wants_bandwidth(const struct measuring *m, const struct redline_engi
     return w->kind == TASK_GENERATE && w->n_gen > 1 && w->concurrency == 1 && w->arrival == TASK_CLOSED;
 }
 
+/* Where there is too little memory for that, the record says so. */
+static int read_memory(struct measuring *m, struct redline_err *err)
+{
+    struct redline_err failed;
+    int status = redline_measure_bandwidth(m->engine, &m->bandwidth, &failed);
+    if (!status) return 0;
+    if (status != REDLINE_MEMORY) {
+        *err = failed;
+        return status;
+    }
+    m->bandwidth = NAN;
+    snprintf(m->bandwidth_missing, sizeof m->bandwidth_missing, "%.*s", (int)sizeof m->bandwidth_missing - 1,
+             failed.message);
+    return 0;
+}
+
 static int requests(struct measuring *m, struct redline_err *err)
 {
     struct drive_params params = driving(m, false);
@@ -180,7 +196,7 @@ static int requests(struct measuring *m, struct redline_err *err)
     if (m->task.workload.kind != TASK_LOAD) TRY(drive_run(&m->drive, &params, err));
     redline_engine_facts(m->engine, &facts);
     m->peak_rss_bytes = facts.peak_rss_bytes; /* what follows takes memory of its own */
-    return wants_bandwidth(m, &facts) ? redline_measure_bandwidth(m->engine, &m->bandwidth, err) : 0;
+    return wants_bandwidth(m, &facts) ? read_memory(m, err) : 0;
 }
 
 static int take_digest(struct measuring *m, struct redline_err *err)

@@ -284,6 +284,7 @@ static int set_share(json_t *record, const struct measuring *m, const struct red
     }
     if (isnan(m->bandwidth) && m->n_requests > 1) reason = "requests that run together share what they read";
     if (f->fits_in_cache) reason = "the weights fit in the cache, and are not read from memory";
+    if (*m->bandwidth_missing) reason = m->bandwidth_missing;
     TRY(record_derive(record, "bandwidth_bytes_s", m->bandwidth, reason, err));
     return record_derive(record, "share_of_bandwidth", ns > 0 ? bytes / (ns / 1e9) / m->bandwidth : NAN, reason, err);
 }

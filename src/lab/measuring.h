@@ -26,6 +26,7 @@ struct measuring {
     uint64_t model_open_ns, engine_open_ns, loaded_ns; /* when it began, began, was done */
     uint64_t peak_rss_bytes;
     double bandwidth;            /* bytes per second; NAN: not measured */
+    char bandwidth_missing[320]; /* why it could not be; else "" */
     struct facts facts;          /* of the machine, before */
     char started[CLOCK_UTC], id[RECORD_ID];
     char digest[80];

@@ -47,6 +47,21 @@ check "the CPU required" 0 "cpu" sh -c "'$redline' run -q --json -n 1 --require 
 # limits, and what is wrong
 check "its limits" 0 "Simulated GPU (9.0)" "$redline" probe --budget 100
 check "behind a card that is too old" 0 "Simulated GPU (9.0)" env SIMT_DEVICES=2 SIMT_ARCH=75,90 "$redline" probe
+export SIMT_MEMORY=400M SIMT_L2=60M
+check "no room to read" 0 "gpu0 - - " "$redline" probe
+check "a run without its limit" 0 "warning: how fast gpu0 reads cannot be measured: " "$redline" run -n 2 -ngl all
+check "as JSON" 0 "None None gpu0" python3 -c 'import json, subprocess, sys
+r = json.loads(subprocess.check_output([sys.argv[1], "run", "-q", "--json", "-n", "2", "-ngl", "all"]))
+print(r["bandwidth_bytes_per_s"], r["decode_share_of_bandwidth"], r["bandwidth_missing"].split()[2])' "$redline"
+check "a benchmark" 0 "not measured" "$redline" bench -p 0 -n 2 -r 1 -ngl all
+check "its row" 0 "how fast gpu0 reads" "$redline" bench -p 0 -n 2 -r 1 -ngl all -o csv
+generate='{"kind": "generate", "n_prompt": 4, "n_gen": 2}'
+printf '{"model": "%s", "settings": {"n_gpu_layers": "all"}, "workload": %s}' "$demo" "$generate" |
+    "$redline" lab worker >record
+check "a record" 0 "None how fast gpu0 reads" python3 -c 'import json
+r = json.load(open("record"))
+print(r["derived"]["share_of_bandwidth"]["value"], r["missing"]["derived.share_of_bandwidth"][:19])'
+unset SIMT_MEMORY SIMT_L2
 check "layers left" 1 "gpu-layers-left" "$redline" doctor "$demo" -ngl 2
 check "no room found" 1 "gpu" "$redline" doctor "$demo" --device-memory 285M
 

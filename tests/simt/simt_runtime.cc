@@ -2,6 +2,7 @@
  *
  *     SIMT_DEVICES  how many there are: 1
  *     SIMT_MEMORY   what each is said to have, in bytes or with K, M, G: 16G; allocations beyond it are refused
+ *     SIMT_L2       its second-level cache likewise: 16K, little, as what is measured beside it is simulated too
  *     SIMT_ARCH     compute capability: 90 for 9.0; one for all of them or a list, 75,90
  *
  * Streams are queues, emptied by whoever waits for them.  One lock is around everything, since kernels have their
@@ -148,7 +149,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *out, int which)
     out->major = arch / 10;
     out->minor = arch % 10;
     out->multiProcessorCount = 4;
-    out->l2CacheSize = 16 << 10; /* little, as what is measured beside it is simulated too */
+    out->l2CacheSize = (int)setting("SIMT_L2", "16K");
     return cudaSuccess;
 }
 

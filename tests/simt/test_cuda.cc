@@ -122,12 +122,39 @@ static void test_limits(void **)
     setenv("SIMT_MEMORY", "64M", 1);
     assert_int_equal(cudaSetDevice(0), cudaSuccess);
     assert_int_equal(cudaMalloc(&taken, 64 << 20), cudaSuccess);
-    OK(backend_gpu->measure(1, &rates, &err));
+    OK(backend_gpu->measure(1, NULL, &rates, &err));
     assert_true(rates.read_bytes > 0 && rates.copy_bytes > 0 && rates.bf16_ops > 0);
     cudaFree(taken);
     cudaSetDevice(0);
     unsetenv("SIMT_DEVICES");
     unsetenv("SIMT_ARCH");
+    unsetenv("SIMT_MEMORY");
+}
+
+/* A card so full that its cache holds what could be read: weights that lie there are read, else nothing. */
+static void test_limits_of_a_full_card(void **)
+{
+    static float zeros[64 << 10];
+    struct backend_rates rates;
+    const float *there;
+    setenv("SIMT_MEMORY", "4M", 1);
+    setenv("SIMT_L2", "256K", 1);
+    struct backend *b = opened(2 << 20);
+    OK(backend_gpu->measure(0, NULL, &rates, &err)); /* half of what is left is four times the cache */
+    assert_true(rates.read_bytes > 0 && rates.copy_bytes > 0);
+    assert_string_equal(rates.missing, "");
+    setenv("SIMT_L2", "257K", 1);
+    OK(backend_gpu->measure(0, b, &rates, &err));
+    assert_true(rates.read_bytes == 0 && rates.copy_bytes == 0 && rates.bf16_ops > 0);
+    assert_non_null(strstr(rates.missing, "2.0 MiB of its memory are free, and twice 1.0 are needed"));
+    setenv("SIMT_MEMORY", "64M", 1);
+    for (int i = 0; i < 5; i++) OK(b->ops->vector(b, zeros, COUNT_OF(zeros), &there, &err));
+    assert_true(b->ops->settle(b));
+    setenv("SIMT_MEMORY", "4M", 1);
+    OK(backend_gpu->measure(0, b, &rates, &err));
+    assert_true(rates.read_bytes > 0 && rates.copy_bytes == 0);
+    closed(&b);
+    unsetenv("SIMT_L2");
     unsetenv("SIMT_MEMORY");
 }
 
@@ -421,7 +448,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_devices), cmocka_unit_test(test_refused), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_kernels), cmocka_unit_test(test_place),   cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_limits_of_a_full_card), cmocka_unit_test(test_kernels), cmocka_unit_test(test_place),   cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_vectors),
         cmocka_unit_test(test_run),     cmocka_unit_test(test_other_steps),
         cmocka_unit_test(test_too_many_rows), cmocka_unit_test(test_no_step),

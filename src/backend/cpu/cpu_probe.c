@@ -255,12 +255,13 @@ void cpu_probe_free(struct cpu_probe **probe)
 
 /* ---- as a backend's slot ------------------------------------------------------------------------ */
 
-int cpu_measure(int device, struct backend_rates *out, struct redline_err *err)
+int cpu_measure(int device, struct backend *b, struct backend_rates *out, struct redline_err *err)
 {
     static const uint64_t read_ns = 60000000, compute_ns = 10000000;
     struct cpu_facts cpu;
     struct cpu_probe *probe;
     (void)device;
+    (void)b;
     *out = (struct backend_rates){0};
     cpu_facts(&cpu);
     TRY(cpu_probe_new(&probe, cpu_probe_bytes(&cpu), cpu.n_threads, err));

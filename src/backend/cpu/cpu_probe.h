@@ -45,7 +45,8 @@ struct cpu_probe_loop cpu_probe_loop(int loop);
 double cpu_probe_compute(struct cpu_probe *p, int loop, uint64_t ns);
 
 /* What struct backend_ops wants of it, with as many threads as an engine has by default. */
+struct backend;
 struct backend_rates;
-int cpu_measure(int device, struct backend_rates *out, struct redline_err *err);
+int cpu_measure(int device, struct backend *b, struct backend_rates *out, struct redline_err *err);
 
 #endif

@@ -212,7 +212,7 @@ void cuda_to_bf16(struct cuda_run *run, const struct norm *norm, uint16_t *y, in
 
 /* ---- limits: cuda_probe.cu ----------------------------------------------------------------------------------- */
 
-int cuda_measure(int device, struct backend_rates *out, struct redline_err *err);
+int cuda_measure(int device, struct backend *b, struct backend_rates *out, struct redline_err *err);
 
 /* ---- operations ---------------------------------------------------------------------------------------------- */
 

@@ -5,6 +5,8 @@
 #include "cuda_backend.h"
 #include "lane.cuh"
 
+#include <stdio.h>
+
 extern "C" {
 #include "clock.h"
 }
@@ -20,7 +22,8 @@ enum {
 #endif
 enum {
     LOADS = 8,        /* of 16 bytes, that a thread has under way */
-    CACHES = 16,      /* memory that is read, in second-level caches */
+    CACHES = 16,      /* memory that is read, in second-level caches; */
+    LEAST_CACHES = 4, /* with less, much of it would be read from there */
     FIRST_ROUNDS = 1, /* of arithmetic, doubled until a repetition is long */
     SUMS = 8,         /* products that do not wait for one another */
 };
@@ -58,8 +61,11 @@ static __global__ void multiply(uint32_t bits, int rounds, float *never)
 
 struct probe {
     struct device device;
-    char *memory;     /* two halves of `bytes`, and room for what is never written */
-    size_t bytes;
+    char *memory;     /* two halves of `bytes` to copy between, owned */
+    size_t bytes;     /* 0: too little is free */
+    const char *from; /* [from_bytes] what is read: those halves, or weights */
+    size_t from_bytes;
+    uint32_t *never;  /* [1] what is never written, owned */
     int rounds;
 };
 
@@ -68,8 +74,7 @@ typedef void probe_fn(struct probe *p);
 static void launch_read(struct probe *p)
 {
     device_launch(&p->device, "reading memory", read_memory, dim3((unsigned)(4 * p->device.n_multiprocessors)),
-                  dim3(THREADS), 0, (const uint4 *)p->memory, 2 * p->bytes / sizeof(uint4),
-                  (uint32_t *)(p->memory + 2 * p->bytes));
+                  dim3(THREADS), 0, (const uint4 *)p->from, p->from_bytes / sizeof(uint4), p->never);
 }
 
 static void launch_copy(struct probe *p)
@@ -81,7 +86,7 @@ static void launch_copy(struct probe *p)
 static void launch_multiply(struct probe *p)
 {
     device_launch(&p->device, "multiplying", multiply, dim3((unsigned)(2 * p->device.n_multiprocessors)), dim3(THREADS),
-                  0, 0u, p->rounds, (float *)(p->memory + 2 * p->bytes));
+                  0, 0u, p->rounds, (float *)p->never);
 }
 
 static double repeat_ns(struct probe *p, probe_fn *fn)
@@ -117,32 +122,61 @@ static double multiply_ops(const struct probe *p)
     return 2.0 * p->device.n_multiprocessors * (THREADS / 32) * p->rounds * SUMS * 4096;
 }
 
-static int measure(struct probe *p, struct backend_rates *out, struct redline_err *err)
+/* The size of memory to measure: far more than the cache holds, little of what is free; 0 where that cannot be. */
+static size_t choose_bytes(struct probe *p, size_t cache_bytes, struct backend_rates *out)
 {
-    size_t free_bytes = 0, total_bytes = 0;
-    int cache_bytes = 0;
+    size_t free_bytes = 0, total_bytes = 0, least = LEAST_CACHES * cache_bytes;
     device_check(&p->device, cudaMemGetInfo(&free_bytes, &total_bytes), "asking for its memory");
-    device_check(&p->device, cudaDeviceGetAttribute(&cache_bytes, cudaDevAttrL2CacheSize, p->device.index),
-                 "asking for the cache");
-    size_t wanted = (size_t)cache_bytes * CACHES / 2, most = free_bytes / 16;
-    p->bytes = (wanted < most ? wanted : most) / 4096 * 4096;
-    TRY(device_take(&p->device, (void **)&p->memory, 2 * p->bytes + 4096, "memory to measure", err));
-    device_check(&p->device, cudaMemsetAsync(p->memory, 0, 2 * p->bytes + 4096, p->device.stream), "clearing memory");
-    *out = {};
-    out->read_bytes = best_rate(p, launch_read) * 2 * (double)p->bytes;
-    out->copy_bytes = best_rate(p, launch_copy) * 2 * (double)p->bytes;
-    find_rounds(p);
-    out->bf16_ops = best_rate(p, launch_multiply) * multiply_ops(p);
-    int status = device_status(&p->device, err);
-    device_free(&p->device, p->memory);
-    return status;
+    size_t bytes = MIN(CACHES * cache_bytes, MAX(free_bytes / 8, least));
+    if (bytes <= free_bytes / 2) return bytes;
+    snprintf(out->missing, sizeof out->missing,
+             "%.1f MiB of its memory are free, and twice %.1f are needed to read more than its cache holds",
+             (double)free_bytes / (1 << 20), (double)bytes / (1 << 20));
+    return 0;
 }
 
-int cuda_measure(int device, struct backend_rates *out, struct redline_err *err)
+/* What there is to read and to copy: memory of its own, and for reading rather weights that are there. */
+static int find_memory(struct probe *p, const struct cuda_weights *weights, struct backend_rates *out,
+                       struct redline_err *err)
+{
+    int cache = 0;
+    device_check(&p->device, cudaDeviceGetAttribute(&cache, cudaDevAttrL2CacheSize, p->device.index),
+                 "asking for the cache");
+    TRY(device_status(&p->device, err));
+    size_t cache_bytes = (size_t)cache;
+    p->bytes = choose_bytes(p, cache_bytes, out) / 2 / CUDA_ALIGNMENT * CUDA_ALIGNMENT;
+    TRY(device_take(&p->device, (void **)&p->memory, 2 * p->bytes, "memory to measure", err));
+    TRY(device_take(&p->device, (void **)&p->never, sizeof *p->never, "memory to measure", err));
+    if (p->bytes > 0)
+        device_check(&p->device, cudaMemsetAsync(p->memory, 0, 2 * p->bytes, p->device.stream), "clearing memory");
+    p->from = p->memory;
+    p->from_bytes = 2 * p->bytes;
+    if (weights && weights->used >= LEAST_CACHES * cache_bytes) {
+        p->from = weights->arena;
+        p->from_bytes = MIN(weights->used, CACHES * cache_bytes) / CUDA_ALIGNMENT * CUDA_ALIGNMENT;
+    }
+    return 0;
+}
+
+static int measure(struct probe *p, const struct cuda_weights *weights, struct backend_rates *out,
+                   struct redline_err *err)
+{
+    TRY(find_memory(p, weights, out, err));
+    if (p->from_bytes > 0) out->read_bytes = best_rate(p, launch_read) * (double)p->from_bytes;
+    if (p->bytes > 0) out->copy_bytes = best_rate(p, launch_copy) * 2 * (double)p->bytes;
+    find_rounds(p);
+    out->bf16_ops = best_rate(p, launch_multiply) * multiply_ops(p);
+    return device_status(&p->device, err);
+}
+
+int cuda_measure(int device, struct backend *b, struct backend_rates *out, struct redline_err *err)
 {
     struct probe p = {};
+    *out = {};
     TRY(device_open(&p.device, device, err));
-    int status = measure(&p, out, err);
+    int status = measure(&p, b ? &((struct cuda_backend *)b)->weights : NULL, out, err);
+    device_free(&p.device, p.memory);
+    device_free(&p.device, p.never);
     device_close(&p.device);
     return status;
 }

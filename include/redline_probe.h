@@ -112,6 +112,8 @@ struct redline_plan {
     char short_tensor[96];     /* that block's largest tensor; "": what lacks room is not a block */
     uint64_t short_bytes;      /* the memory that it needs, with what its device needs beside it */
     uint64_t short_room_bytes; /* the memory that there is */
+    char warning[320];         /* what there might be of GPUs and the plan does without, as "auto" may; or "".  Opening
+                                  an engine tells it as an event */
 };
 
 /* From the file's header and the machine's facts alone; nothing is loaded.  A plan that does not fit is
@@ -137,6 +139,7 @@ enum redline_why { /* a block is where it is */
     REDLINE_WHY_CPU_MOE,   /* n_cpu_moe says so */
     REDLINE_WHY_ROWS,      /* the embedding: single rows are looked up, which the CPU does where the file is mapped */
     REDLINE_WHY_WATCHED,   /* an importance matrix is collected, which the CPU alone can do */
+    REDLINE_WHY_REFUSED,   /* the driver of GPUs refuses this program: see plan.warning */
 };
 
 struct redline_plan_block {
@@ -161,6 +164,10 @@ int redline_cuda_version(void);
 
 /* How many GPUs this library can run models on; 0: it was built without, or none answers. */
 int redline_gpu_count(void);
+
+/* What keeps it from GPUs that may be there: REDLINE_DEVICE, with what the driver says, where there is a driver and it
+ * refuses.  0: nothing does, whether there are GPUs or not. */
+int redline_gpu_check(struct redline_err *err);
 
 /* ---- what is running ------------------------------------------------------------------------- */
 

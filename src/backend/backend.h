@@ -64,6 +64,11 @@ struct backend_ops {
 
     /* How many there are; of GPUs 0 where there is no driver or none that it can drive. */
     int (*n_devices)(void);
+
+    /* Whether the driver is willing.  REDLINE_DEVICE where there is one that refuses, with its sentence: it is too
+     * old, of another version than its library, or forbidden to this process.  Having none, or no device, is no
+     * refusal. */
+    int (*check_driver)(struct redline_err *err);
     int (*facts)(int device, struct backend_facts *out, struct redline_err *err);
 
     int (*open)(struct backend **out, const struct backend_params *params, struct redline_err *err);

@@ -58,6 +58,7 @@ static int compute(struct logits *l, const struct redline_model *model, const in
 {
     struct redline_file_facts facts;
     struct redline_engine *engine;
+    struct cmd_progress warnings = {0}; /* shows no progress */
     redline_file_facts(model, &facts);
     int n_ctx = (int)MIN(n, (size_t)1 << 28), n_ubatch = facts.encoder ? MAX(l->n_ubatch, n_ctx) : l->n_ubatch;
     struct redline_engine_params params = {.n_threads = l->n_threads,
@@ -66,7 +67,9 @@ static int compute(struct logits *l, const struct redline_model *model, const in
                                            .n_outputs = l->n_ubatch,
                                            .type_k = l->type_k,
                                            .type_v = l->type_v,
-                                           .exact = l->exact};
+                                           .exact = l->exact,
+                                           .listener = cmd_on_load,
+                                           .user = &warnings};
     TRY(placement_open(&engine, model, &params, &l->where, err));
     bool pooled = facts.encoder || facts.pooling != REDLINE_POOL_DEFAULT;
     int status = pooled ? embed(l, engine, ids, n, err) : score(l, engine, ids, n, err);

@@ -132,6 +132,7 @@ static int print_text(const struct plan *plan, struct buf *out, struct redline_e
     if (p->unused_bytes) TRY(print_row(out, "not loaded", p->unused_bytes, "tensors that nothing reads", err));
     TRY(print_devices(p, out, err));
     TRY(print_hint(p, out, err));
+    if (*p->warning) TRY(buf_printf(out, err, "\nwarning: %s\n", p->warning));
     if (plan->layers) TRY(print_blocks(plan, out, err));
     TRY(buf_printf(out, err, "\n%.1f MB of weights and %.1f kB of KV per position are read for one token\n",
                    (double)p->token_bytes / 1e6, (double)(p->kv_token_bytes + p->kv_window_token_bytes) / 1e3));
@@ -175,7 +176,7 @@ static int print_json(const struct plan *plan, struct buf *out, struct redline_e
     const struct redline_plan *p = &plan->p;
     json_t *root = json_pack(
         "{s:s, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, "
-        "s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:b, s:I, s:i, s:i, s:o, s:o}",
+        "s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:b, s:I, s:i, s:i, s:o, s:o, s:s}",
         "device", p->device, "n_threads", p->n_threads, "n_ctx", p->n_ctx, "n_ubatch", p->n_ubatch,
         "n_layers", p->n_layers, "n_gpu_layers", p->n_gpu_layers, "type_k", p->type_k, "type_v", p->type_v,
         "weight_bytes", (json_int_t)p->weight_bytes, "unused_bytes", (json_int_t)p->unused_bytes, "kv_bytes",
@@ -187,7 +188,7 @@ static int print_json(const struct plan *plan, struct buf *out, struct redline_e
         (json_int_t)p->limit_bytes, "token_bytes", (json_int_t)p->token_bytes, "n_ctx_train",
         p->n_ctx_train, "n_ctx_fits", p->n_ctx_fits, "fits", p->fits, "packed_bytes", (json_int_t)p->packed_bytes,
         "n_split_layers", p->n_split_layers, "n_gpu_layers_fits", p->n_gpu_layers_fits, "devices", devices_json(p),
-        "blocks", blocks_json(plan));
+        "blocks", blocks_json(plan), "warning", p->warning);
     char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     int status = text ? buf_printf(out, err, "%s\n", text) : err_memory(err, 0, "the JSON text");
     free(text);

@@ -78,7 +78,8 @@ static int add_device(struct draft *d, const struct backend_ops *ops, int device
 /* Why there is no GPU for blocks that have to run on one. */
 static int refuse_gpu(const struct draft *d, struct redline_err *err)
 {
-    const char *why = d->watched ? "an importance matrix is collected, which the CPU alone can do"
+    const char *why = *d->warning ? d->warning
+                      : d->watched ? "an importance matrix is collected, which the CPU alone can do"
                       : backend_gpu ? "there is none that this program can drive"
                                     : "this program was built without CUDA";
     int fixed = fixed_to_gpu(d, 0);
@@ -90,6 +91,17 @@ static int refuse_gpu(const struct draft *d, struct redline_err *err)
                    STR_ARG(d->layout.rows[fixed].largest), why);
 }
 
+/* GPUs to choose from.  Where the driver refuses them, that is said and the plan goes on without. */
+static int count_gpus(struct draft *d)
+{
+    struct redline_err why;
+    if (!backend_gpu || d->watched) return 0;
+    int n = MIN(backend_gpu->n_devices(), (int)SPREAD_MOST_GPUS);
+    if (n == 0 && backend_gpu->check_driver(&why))
+        snprintf(d->warning, sizeof d->warning, "%.*s", (int)sizeof d->warning - 1, why.message);
+    return n;
+}
+
 static int find_devices(struct draft *d, const struct redline_engine_params *params, const struct redline_plan *found,
                         struct redline_err *err)
 {
@@ -97,10 +109,11 @@ static int find_devices(struct draft *d, const struct redline_engine_params *par
     if (found) {
         d->n_devices = found->n_devices;
         memcpy(d->devices, found->devices, sizeof d->devices);
+        memcpy(d->warning, found->warning, sizeof d->warning);
         return 0;
     }
     TRY(add_device(d, &backend_cpu, 0, 0, err));
-    int n = looked_for && backend_gpu && !d->watched ? MIN(backend_gpu->n_devices(), (int)SPREAD_MOST_GPUS) : 0;
+    int n = looked_for ? count_gpus(d) : 0;
     if (n == 0) return refuse_gpu(d, err);
     for (int g = 0; g < n; g++) TRY(add_device(d, backend_gpu, g, params->device_memory, err));
     int beyond = fixed_to_gpu(d, n);
@@ -209,7 +222,7 @@ static void find_reasons(struct draft *d)
     for (int i = 0; i < d->layout.n; i++) {
         enum redline_why on_cpu = d->watched ? REDLINE_WHY_WATCHED
                                   : !automatic ? REDLINE_WHY_NOT_ASKED
-                                  : d->n_devices == 1 ? REDLINE_WHY_NO_GPU
+                                  : d->n_devices == 1 ? *d->warning ? REDLINE_WHY_REFUSED : REDLINE_WHY_NO_GPU
                                                       : REDLINE_WHY_NO_ROOM;
         enum redline_why on_gpu = automatic ? REDLINE_WHY_FITS : REDLINE_WHY_ASKED;
         d->why_free[i] = d->fixed[i] != SPREAD_FREE ? d->why[i] : d->device[i] > 0 ? on_gpu : on_cpu;

@@ -17,6 +17,7 @@ struct draft {
     bool watched;                      /* and so no GPU is looked for */
     struct redline_plan_device devices[REDLINE_MOST_DEVICES]; /* the sums are those of the last try */
     int n_devices;
+    char warning[sizeof ((struct redline_plan *)0)->warning]; /* see there */
     struct spread_short missing;       /* of the last try */
     struct model_sizes sizes;          /* of the CPU, at the last try */
 };

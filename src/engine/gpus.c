@@ -8,6 +8,11 @@ int redline_gpu_count(void)
     return backend_gpu ? backend_gpu->n_devices() : 0;
 }
 
+int redline_gpu_check(struct redline_err *err)
+{
+    return backend_gpu ? backend_gpu->check_driver(err) : 0;
+}
+
 int redline_gpu_limits_measure(int gpu, struct redline_gpu_limits *out, struct redline_err *err)
 {
     struct backend_facts facts;

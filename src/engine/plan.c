@@ -185,6 +185,7 @@ int redline_plan(const struct redline_model *model, const struct redline_engine_
     out->limit_bytes = memory.limit_bytes;
     out->fits = fits;
     if (!fits) describe_short(out, &d);
+    memcpy(out->warning, d.warning, sizeof out->warning);
     struct spread_task task = draft_task(&d, gpus);
     out->n_gpu_layers_fits = d.wanted == SPREAD_AUTO || task.n_gpus == 0 ? -1 : spread_most_layers(d.device, &task);
     out->n_ctx_fits = longest_ctx(&d);
@@ -204,6 +205,7 @@ static const char *const reasons[] = {
     [REDLINE_WHY_CPU_MOE] = "n_cpu_moe says so",
     [REDLINE_WHY_ROWS] = "rows are looked up",
     [REDLINE_WHY_WATCHED] = "what goes in is watched",
+    [REDLINE_WHY_REFUSED] = "the GPUs' driver refuses",
 };
 
 int redline_plan_blocks(const struct redline_model *model, const struct redline_engine_params *params,

@@ -96,28 +96,41 @@ static bool gpu_build(const struct doctor_case *c, struct doctor_finding *out)
     return true;
 }
 
+/* Within a major version an older driver serves what was compiled for its cards; only PTX needs one as new. */
+static bool too_old(const struct doctor_case *c)
+{
+    int built = c->cuda_version, serves = c->facts->gpu_cuda;
+    return serves && built > serves && (built / 1000 > serves / 1000 || c->n_usable == 0);
+}
+
 static bool gpu_cuda_old(const struct doctor_case *c, struct doctor_finding *out)
 {
     int built = c->cuda_version, serves = c->facts->gpu_cuda;
-    if (c->facts->n_gpus == 0 || built == 0 || serves == 0 || built <= serves) return false;
+    if (c->facts->n_gpus == 0 || !too_old(c)) return false;
     SAY(out, "this program was built with CUDA %d.%d, the driver %s serves CUDA %d.%d at most", built / 1000,
         built % 1000 / 10, c->facts->gpu_driver.value, serves / 1000, serves % 1000 / 10);
     MEND(out, "install a driver that serves CUDA %d.%d", built / 1000, built % 1000 / 10);
     return true;
 }
 
-static bool too_old(const struct doctor_case *c)
-{
-    return c->facts->gpu_cuda && c->cuda_version > c->facts->gpu_cuda;
-}
-
 static bool gpu_not_served(const struct doctor_case *c, struct doctor_finding *out)
 {
     const struct facts *f = c->facts;
-    if (f->n_gpus == 0 || c->cuda_version == 0 || too_old(c) || c->n_usable > 0) return false;
+    if (f->n_gpus == 0 || c->cuda_version == 0 || too_old(c) || c->n_usable > 0 || c->driver) return false;
     SAY(out, "the driver shows %s%s%s, and CUDA gives this program no GPU that it can use (8.0 is the least)",
         f->gpus[0].name, f->gpus[0].capability[0] ? " of compute capability " : "", f->gpus[0].capability);
     MEND(out, "a card of compute capability 8.0 or newer; CUDA_VISIBLE_DEVICES must not hide it");
+    return true;
+}
+
+/* What no look at the machine explains. */
+static bool gpu_refused(const struct doctor_case *c, struct doctor_finding *out)
+{
+    const struct facts *f = c->facts;
+    bool explained = f->gpu_mismatch || too_old(c) || (f->n_gpus == 0 && (has_driver(f) || f->gpu_on_bus.value[0]));
+    if (!c->driver || explained || c->n_usable > 0) return false;
+    SAY(out, "%.300s", c->driver);
+    MEND(out, "the rights of /dev/nvidia*, a driver and a libcuda.so.1 of one version (nvidia-smi), or a newer driver");
     return true;
 }
 
@@ -487,6 +500,7 @@ static const struct {
     {"gpu-build", DOCTOR_FAULT, gpu_build},
     {"gpu-cuda-old", DOCTOR_FAULT, gpu_cuda_old},
     {"gpu-not-served", DOCTOR_FAULT, gpu_not_served},
+    {"gpu-refused", DOCTOR_FAULT, gpu_refused},
     {"gpu-unused", DOCTOR_FAULT, gpu_unused},
     {"gpu-slower", DOCTOR_FAULT, gpu_slower},
     {"build-slow", DOCTOR_FAULT, build_slow},

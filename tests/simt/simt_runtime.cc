@@ -3,6 +3,8 @@
  *     SIMT_DEVICES  how many there are: 1
  *     SIMT_MEMORY   what each is said to have, in bytes or with K, M, G: 16G; allocations beyond it are refused
  *     SIMT_L2       its second-level cache likewise: 16K, little, as what is measured beside it is simulated too
+ *     SIMT_DRIVER   the CUDA that the driver serves: 13000; 0: there is no driver
+ *     SIMT_REFUSES  the number of the error that asking for devices gives: 0
  *     SIMT_ARCH     compute capability: 90 for 9.0; one for all of them or a list, 75,90
  *
  * Streams are queues, emptied by whoever waits for them.  One lock is around everything, since kernels have their
@@ -90,6 +92,7 @@ static const struct {
     {cudaErrorInsufficientDriver, "cudaErrorInsufficientDriver", "CUDA driver version is insufficient"},
     {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
     {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
+    {cudaErrorSystemDriverMismatch, "cudaErrorSystemDriverMismatch", "system has unsupported driver combination"},
     {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported", "not permitted when stream is capturing"},
 };
 
@@ -127,7 +130,21 @@ static int n_devices(void)
 cudaError_t cudaGetDeviceCount(int *n)
 {
     *n = n_devices();
+    if (setting("SIMT_DRIVER", "13000") == 0) return fail(cudaErrorInsufficientDriver);
+    if (setting("SIMT_REFUSES", "0")) return fail((cudaError_t)setting("SIMT_REFUSES", "0"));
     return fail(*n ? cudaSuccess : cudaErrorNoDevice);
+}
+
+cudaError_t cudaDriverGetVersion(int *version)
+{
+    *version = (int)setting("SIMT_DRIVER", "13000");
+    return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int *version)
+{
+    *version = 13000;
+    return cudaSuccess;
 }
 
 static int arch_of(int which)

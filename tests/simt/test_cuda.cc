@@ -87,6 +87,29 @@ static void test_devices(void **)
     unsetenv("SIMT_MEMORY");
 }
 
+/* Having none is fine; a driver that refuses is not. */
+static void test_drivers(void **)
+{
+    OK(backend_gpu->check_driver(&err));
+    setenv("SIMT_DEVICES", "0", 1);
+    OK(backend_gpu->check_driver(&err));
+    unsetenv("SIMT_DEVICES");
+    setenv("SIMT_DRIVER", "0", 1);
+    assert_int_equal(backend_gpu->n_devices(), 0);
+    OK(backend_gpu->check_driver(&err));
+    setenv("SIMT_DRIVER", "12020", 1);
+    setenv("SIMT_REFUSES", "35", 1);
+    assert_int_equal(backend_gpu->n_devices(), 0);
+    SAYS(REDLINE_DEVICE, backend_gpu->check_driver(&err),
+         "CUDA driver version is insufficient (cudaErrorInsufficientDriver; the driver serves CUDA 12.2, the program "
+         "was built with CUDA 13.0)");
+    unsetenv("SIMT_DRIVER");
+    setenv("SIMT_REFUSES", "803", 1);
+    SAYS(REDLINE_DEVICE, backend_gpu->check_driver(&err), "unsupported driver combination");
+    unsetenv("SIMT_REFUSES");
+    assert_int_equal(cudaPeekAtLastError(), cudaSuccess);
+}
+
 static void test_refused(void **)
 {
     struct backend *b = NULL;
@@ -447,7 +470,7 @@ static void test_no_step(void **)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_devices), cmocka_unit_test(test_refused), cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_devices), cmocka_unit_test(test_drivers), cmocka_unit_test(test_refused), cmocka_unit_test(test_limits),
         cmocka_unit_test(test_limits_of_a_full_card), cmocka_unit_test(test_kernels), cmocka_unit_test(test_place),   cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_vectors),
         cmocka_unit_test(test_run),     cmocka_unit_test(test_other_steps),

@@ -497,6 +497,11 @@ static void test_words(void **state)
     redline_model_close(&model);
 }
 
+static void keep_warning(void *user, const struct redline_event *event)
+{
+    if (event->kind == REDLINE_EVENT_WARNING) snprintf(user, 256, "%s", event->sentence);
+}
+
 static void test_without_gpus(void **state)
 {
     struct redline_model *model = open_tiny(0);
@@ -510,6 +515,21 @@ static void test_without_gpus(void **state)
     expect_open(model, &params, 0, "");
     params.placement = "^output=gpu";
     expect_open(model, &params, REDLINE_DEVICE, "wants 'output.weight' on a GPU, and there is none");
+
+    twin_refuse("the twins' driver is too old");
+    expect_open(model, &params, REDLINE_DEVICE, "wants 'output.weight' on a GPU, and the twins' driver is too old");
+    char said[256] = "";
+    params = params_of("auto");
+    params.listener = keep_warning;
+    params.user = said;
+    expect_open(model, &params, 0, "");
+    assert_string_equal(said, "the twins' driver is too old; the CPU is used");
+    OK(redline_plan(model, &params, &plan, &err));
+    assert_string_equal(plan.warning, "the twins' driver is too old");
+    said[0] = '\0';
+    params.n_gpu_layers = "0"; /* what nobody asks for is not missed */
+    expect_open(model, &params, 0, "");
+    assert_string_equal(said, "");
 
     twin_set(1, PLENTY); /* one that nobody asks for is not looked at */
     params = params_of("0");

@@ -173,6 +173,14 @@ static void not_served(struct made *m)
     no_plan_on_it(m);
 }
 
+static void refused(struct made *m)
+{
+    add_gpu(m);
+    m->c.n_usable = 0;
+    m->c.driver = "CUDA gives this program no GPU: operation not permitted";
+    no_plan_on_it(m);
+}
+
 static void zero_layers(struct made *m)
 {
     add_gpu(m);
@@ -337,6 +345,7 @@ static const struct {
     {"gpu-hidden", hidden, "550.54.14", "--gpus all"},
     {"gpu-build", built_without, "24.0 GiB", "make cuda"},
     {"gpu-not-served", not_served, "7.5", "8.0 or newer"},
+    {"gpu-refused", refused, "operation not permitted", "/dev/nvidia*"},
     {"gpu-layers-left", fewer_than_fit, "20 of 32 layers", "-ngl 32"},
     {"gpu-layers-left", no_room, "2.00 GiB more", "-ctk q8_0"},
     {"gpu-experts-left", experts_by_setting, "experts of 2 layers (2.00 GiB)", "--n-cpu-moe"},
@@ -401,6 +410,8 @@ static void test_clean(void **state)
     make(&m);
     expect(&m, NULL, NULL);
     add_gpu(&m);
+    expect(&m, NULL, NULL);
+    m.c.cuda_version = 12080; /* of the same major version, and cards are served */
     expect(&m, NULL, NULL);
     m.c.require = "gpu";
     m.c.n_gpu_layers = "all";

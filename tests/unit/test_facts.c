@@ -125,7 +125,7 @@ static void test_cards(void **state)
                 "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.124.06  Release Build  (dvs-builder)\n");
     read_made();
     assert_string_equal(facts.gpu_driver.value, "570.124.06");
-    assert_true(facts_gpu_refusal(&facts, 0, 0, sentence, sizeof sentence));
+    assert_true(facts_gpu_refusal(&facts, 0, 0, "", sentence, sizeof sentence));
     assert_non_null(strstr(sentence, "built without CUDA"));
 }
 
@@ -157,14 +157,17 @@ static void test_library(void **state)
     assert_string_equal(g->capability, "8.9");
     assert_int_equal(facts.gpus[0].n_other_processes, 0); /* this one does not count */
     assert_int_equal(g->n_other_processes, 1);
-    assert_false(facts_gpu_refusal(&facts, 13000, 1, sentence, sizeof sentence));
-    assert_true(facts_gpu_refusal(&facts, 0, 0, sentence, sizeof sentence));
+    assert_false(facts_gpu_refusal(&facts, 13000, 1, "", sentence, sizeof sentence));
+    assert_true(facts_gpu_refusal(&facts, 0, 0, "", sentence, sizeof sentence));
+
+    assert_true(facts_gpu_refusal(&facts, 12000, 0, "CUDA says no", sentence, sizeof sentence));
+    assert_string_equal(sentence, "the driver shows Made Card 0, and CUDA says no");
 
     read_library(NVML_MADE, "18", "2");
     assert_int_equal(facts.n_gpus, 0);
     assert_true(facts.gpu_mismatch);
     assert_non_null(strstr(facts.gpu_reason, "Driver/library version mismatch"));
-    assert_true(facts_gpu_refusal(&facts, 13000, 0, sentence, sizeof sentence));
+    assert_true(facts_gpu_refusal(&facts, 13000, 0, "", sentence, sizeof sentence));
     assert_non_null(strstr(sentence, "restart"));
 
     read_library(NVML_MADE, "0", "0");
@@ -184,9 +187,9 @@ static void test_library(void **state)
     machine_put_clean();
     read_library(SCRATCH("none.so"), "0", "1");
     assert_string_equal(facts.gpu_reason, "the bus shows no NVIDIA card");
-    assert_true(facts_gpu_refusal(&facts, 13000, 0, sentence, sizeof sentence));
+    assert_true(facts_gpu_refusal(&facts, 13000, 0, "", sentence, sizeof sentence));
     assert_string_equal(sentence, "the bus shows no NVIDIA card; a machine with an NVIDIA card is needed");
-    assert_true(facts_gpu_refusal(&facts, 0, 0, sentence, sizeof sentence));
+    assert_true(facts_gpu_refusal(&facts, 0, 0, "", sentence, sizeof sentence));
     assert_string_equal(sentence, "this program was built without CUDA, and the bus shows no NVIDIA card; a machine "
                                   "with an NVIDIA card and a program built with CUDA are needed");
 }

@@ -39,6 +39,7 @@ struct twin_weight { /* what `placed` of a part leads to */
 
 static struct {
     int n, n_open, n_facts;
+    char refusal[128]; /* of the driver; "": none */
     uint64_t room[TWIN_MOST], used[TWIN_MOST];
     struct twin *open[TWIN_MOST];
     struct region host[MOST_REGIONS]; /* reserve_host() of any */
@@ -48,7 +49,14 @@ void twin_set(int n, uint64_t room_bytes)
 {
     all.n = n;
     all.n_facts = 0;
+    all.refusal[0] = '\0';
     for (int i = 0; i < TWIN_MOST; i++) all.room[i] = room_bytes;
+}
+
+void twin_refuse(const char *sentence)
+{
+    all.n = 0;
+    snprintf(all.refusal, sizeof all.refusal, "%s", sentence);
 }
 
 void twin_set_room(int device, uint64_t room_bytes)
@@ -133,6 +141,11 @@ static int take(int device, size_t bytes, const char *what, struct redline_err *
 static int twin_n_devices(void)
 {
     return all.n;
+}
+
+static int twin_check_driver(struct redline_err *err)
+{
+    return *all.refusal ? err_set(err, REDLINE_DEVICE, "%s", all.refusal) : 0;
 }
 
 static int twin_facts(int device, struct backend_facts *out, struct redline_err *err)
@@ -495,6 +508,7 @@ static struct backend_kernel twin_kernel(const struct backend *b, enum dtype dty
 static const struct backend_ops twin_ops = {
     .name = "twin",
     .n_devices = twin_n_devices,
+    .check_driver = twin_check_driver,
     .facts = twin_facts,
     .open = twin_open,
     .close = twin_close,

@@ -28,6 +28,21 @@ int device_count(void)
     return count;
 }
 
+int device_check_driver(struct redline_err *err)
+{
+    int n = 0, driver = 0, built = 0;
+    cudaError_t status = cudaGetDeviceCount(&n);
+    if (status == cudaSuccess) return 0;
+    cudaDriverGetVersion(&driver); /* 0: there is none */
+    cudaRuntimeGetVersion(&built);
+    cudaGetLastError();
+    if (status == cudaErrorNoDevice || (status == cudaErrorInsufficientDriver && driver == 0)) return 0;
+    return err_set(err, REDLINE_DEVICE,
+                   "CUDA gives this program no GPU: %s (%s; the driver serves CUDA %d.%d, the program was built with "
+                   "CUDA %d.%d)", cudaGetErrorString(status), cudaGetErrorName(status), driver / 1000,
+                   driver % 1000 / 10, built / 1000, built % 1000 / 10);
+}
+
 static int failure(struct redline_err *err, int index, const char *what, cudaError_t status)
 {
     cudaGetLastError();

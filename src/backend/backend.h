@@ -69,6 +69,11 @@ struct backend_ops {
      * old, of another version than its library, or forbidden to this process.  Having none, or no device, is no
      * refusal. */
     int (*check_driver)(struct redline_err *err);
+    /* Of facts() what can be told without opening the device: all but free_bytes, which is 0. */
+    int (*describe)(int device, struct backend_facts *out, struct redline_err *err);
+
+    /* Of a GPU, opens it for this process, which takes memory of it and of the host for as long as the process lives;
+     * and fails where others have taken all of it, or have it for themselves. */
     int (*facts)(int device, struct backend_facts *out, struct redline_err *err);
 
     int (*open)(struct backend **out, const struct backend_params *params, struct redline_err *err);

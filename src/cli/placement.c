@@ -66,7 +66,8 @@ static int check_plan(const struct redline_plan *p, const struct placement *w, s
     for (int i = 1; i < p->n_devices; i++) most = MAX(most, p->devices[i].left_bytes);
     str_bytes_text(most, room, sizeof room);
     return err_set(err, REDLINE_DEVICE, "a GPU is required, and nothing was loaded: no part of the model fits in the "
-                   "%s that may be taken of one; redline plan shows why, --require any runs on the CPU", room);
+                   "%s that may be taken of one%s%s; redline plan shows why, --require any runs on the CPU", room,
+                   *p->warning ? ", and " : "", p->warning);
 }
 
 static int plan_and_check(struct redline_plan *plan, const struct redline_model *model,

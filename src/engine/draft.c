@@ -54,23 +54,52 @@ static int fixed_to_gpu(const struct draft *d, int least)
 
 /* ---- devices --------------------------------------------------------------------------------------- */
 
-static int add_device(struct draft *d, const struct backend_ops *ops, int device, uint64_t cap, struct redline_err *err)
+static void set_row(struct redline_plan_device *row, const struct backend_ops *ops, const struct backend_facts *facts)
+{
+    *row = (struct redline_plan_device){.total_bytes = facts->total_bytes, .free_bytes = facts->free_bytes};
+    snprintf(row->name, sizeof row->name, "%s", facts->name);
+    snprintf(row->arch, sizeof row->arch, "%s", facts->arch);
+    snprintf(row->kind, sizeof row->kind, "%s", ops->name);
+}
+
+static int add_cpu(struct draft *d, struct redline_err *err)
 {
     struct backend_facts facts;
+    TRY(backend_cpu.facts(0, &facts, err));
+    set_row(&d->devices[0], &backend_cpu, &facts);
+    d->devices[0].margin_bytes = CPU_MARGIN_BYTES;
+    snprintf(d->devices[0].label, sizeof d->devices[0].label, "cpu");
+    return 0;
+}
+
+/* Somebody asked for this GPU, or for any: its failure is an error. */
+static bool must_have(const struct draft *d, int gpu)
+{
+    bool must = d->wanted > 0;
+    for (int i = 0; i < d->layout.n; i++) must |= d->fixed[i] == SPREAD_ANY_GPU || d->fixed[i] == 1 + gpu;
+    return must;
+}
+
+static void warn(struct draft *d, const char *sentence)
+{
+    size_t n = strlen(d->warning), room = sizeof d->warning - n;
+    snprintf(d->warning + n, room, "%s%.*s", n ? "; " : "", (int)room, sentence);
+}
+
+/* A card that cannot be opened has no room. */
+static int add_gpu(struct draft *d, int gpu, uint64_t cap, struct redline_err *err)
+{
+    struct backend_facts facts;
+    struct redline_err why;
     struct redline_plan_device *row = &d->devices[d->n_devices];
-    bool cpu = ops == &backend_cpu;
-    TRY(ops->facts(device, &facts, err));
-    *row = (struct redline_plan_device){.total_bytes = facts.total_bytes,
-                                        .free_bytes = facts.free_bytes,
-                                        .cap_bytes = cpu ? 0 : cap,
-                                        .margin_bytes = cpu ? CPU_MARGIN_BYTES : GPU_MARGIN_BYTES};
-    snprintf(row->name, sizeof row->name, "%s", facts.name);
-    snprintf(row->arch, sizeof row->arch, "%s", facts.arch);
-    snprintf(row->kind, sizeof row->kind, "%s", ops->name);
-    if (cpu)
-        snprintf(row->label, sizeof row->label, "cpu");
-    else
-        snprintf(row->label, sizeof row->label, "gpu%d", device);
+    TRY(backend_gpu->describe(gpu, &facts, err));
+    int status = backend_gpu->facts(gpu, &facts, &why);
+    if (status && must_have(d, gpu)) return err_set(err, status, "%s", why.message);
+    if (status) warn(d, why.message);
+    set_row(row, backend_gpu, &facts);
+    row->cap_bytes = cap;
+    row->margin_bytes = GPU_MARGIN_BYTES;
+    snprintf(row->label, sizeof row->label, "gpu%d", gpu);
     d->n_devices++;
     return 0;
 }
@@ -97,8 +126,7 @@ static int count_gpus(struct draft *d)
     struct redline_err why;
     if (!backend_gpu || d->watched) return 0;
     int n = MIN(backend_gpu->n_devices(), (int)SPREAD_MOST_GPUS);
-    if (n == 0 && backend_gpu->check_driver(&why))
-        snprintf(d->warning, sizeof d->warning, "%.*s", (int)sizeof d->warning - 1, why.message);
+    if (n == 0 && backend_gpu->check_driver(&why)) warn(d, why.message);
     return n;
 }
 
@@ -112,11 +140,12 @@ static int find_devices(struct draft *d, const struct redline_engine_params *par
         memcpy(d->warning, found->warning, sizeof d->warning);
         return 0;
     }
-    TRY(add_device(d, &backend_cpu, 0, 0, err));
     int n = looked_for ? count_gpus(d) : 0;
-    if (n == 0) return refuse_gpu(d, err);
-    for (int g = 0; g < n; g++) TRY(add_device(d, backend_gpu, g, params->device_memory, err));
-    int beyond = fixed_to_gpu(d, n);
+    d->n_devices = 1;
+    TRY(add_cpu(d, err));
+    if (n == 0) TRY(refuse_gpu(d, err));
+    for (int g = 0; g < n; g++) TRY(add_gpu(d, g, params->device_memory, err));
+    int beyond = n > 0 ? fixed_to_gpu(d, n) : -1;
     if (beyond < 0) return 0;
     return err_set(err, REDLINE_DEVICE, "the placement wants '%.*s' on gpu%d, and the last GPU is gpu%d",
                    STR_ARG(d->layout.rows[beyond].largest), d->fixed[beyond] - 1, n - 1);

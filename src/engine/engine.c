@@ -163,11 +163,13 @@ static int open_devices(struct redline_engine *e, const struct backend_params *c
     return 0;
 }
 
-/* What is left of each device's memory. */
+/* What is left of the memory of each device that is in use. */
 static int look_at_devices(struct redline_engine *e, struct redline_err *err)
 {
     for (int i = 0; i < e->plan.n_devices; i++) {
         struct backend_facts facts;
+        e->free_after[i] = e->plan.devices[i].free_bytes;
+        if (i > 0 && !e->devices[i]) continue;
         TRY(i == 0 ? backend_cpu.facts(0, &facts, err) : backend_gpu->facts(i - 1, &facts, err));
         e->free_after[i] = facts.free_bytes;
     }

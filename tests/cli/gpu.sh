@@ -53,6 +53,12 @@ check "the plan knows" 0 "the GPUs' driver refuses" env SIMT_REFUSES=803 "$redli
 check "refused, and asked for" 3 "CUDA gives this program no GPU" env SIMT_REFUSES=803 "$redline" run -n 1 -ot '.*=gpu'
 check "refused, found" 1 "gpu-refused" env SIMT_REFUSES=803 "$redline" doctor
 
+# a card that another process holds
+check "held" 0 "busy or unavailable; the CPU is used" env SIMT_HELD=0 "$redline" run -n 1
+check "another is used" 0 "gpu1 Simulated GPU: 9 of 10 blocks" env SIMT_DEVICES=2 SIMT_HELD=0 "$redline" run -n 1
+check "held, and asked for" 3 "busy or unavailable" env SIMT_HELD=0 "$redline" run -n 1 -ngl all
+check "held, and required" 3 "busy or unavailable" env SIMT_HELD=0 "$redline" run -n 1 --require gpu
+
 # limits, and what is wrong
 check "its limits" 0 "Simulated GPU (9.0)" "$redline" probe --budget 100
 check "behind a card that is too old" 0 "Simulated GPU (9.0)" env SIMT_DEVICES=2 SIMT_ARCH=75,90 "$redline" probe

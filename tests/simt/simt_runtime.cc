@@ -5,6 +5,7 @@
  *     SIMT_L2       its second-level cache likewise: 16K, little, as what is measured beside it is simulated too
  *     SIMT_DRIVER   the CUDA that the driver serves: 13000; 0: there is no driver
  *     SIMT_REFUSES  the number of the error that asking for devices gives: 0
+ *     SIMT_HELD     the devices that another process has for itself: 0,2
  *     SIMT_ARCH     compute capability: 90 for 9.0; one for all of them or a list, 75,90
  *
  * Streams are queues, emptied by whoever waits for them.  One lock is around everything, since kernels have their
@@ -91,6 +92,7 @@ static const struct {
     {cudaErrorInvalidConfiguration, "cudaErrorInvalidConfiguration", "invalid configuration argument"},
     {cudaErrorInsufficientDriver, "cudaErrorInsufficientDriver", "CUDA driver version is insufficient"},
     {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
+    {cudaErrorDevicesUnavailable, "cudaErrorDevicesUnavailable", "CUDA-capable device(s) is/are busy or unavailable"},
     {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
     {cudaErrorSystemDriverMismatch, "cudaErrorSystemDriverMismatch", "system has unsupported driver combination"},
     {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported", "not permitted when stream is capturing"},
@@ -184,9 +186,18 @@ cudaError_t cudaDeviceGetAttribute(int *out, cudaDeviceAttr attribute, int which
     return cudaSuccess;
 }
 
+static bool is_held(int which)
+{
+    const char *list = getenv("SIMT_HELD");
+    for (const char *at = list; at && *at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+        if (atoi(at) == which) return true;
+    return false;
+}
+
 cudaError_t cudaSetDevice(int which)
 {
     if (which < 0 || which >= n_devices()) return fail(cudaErrorInvalidDevice);
+    if (is_held(which)) return fail(cudaErrorDevicesUnavailable);
     device = which;
     return cudaSuccess;
 }

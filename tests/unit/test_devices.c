@@ -549,6 +549,44 @@ static void test_without_gpus(void **state)
     redline_model_close(&model);
 }
 
+/* A card that another process holds has no room; it is an error where it was asked for, or any. */
+static void test_held(void **state)
+{
+    struct redline_model *model = open_tiny(0);
+    struct redline_plan plan;
+    char said[256] = "";
+    (void)state;
+    twin_set(2, PLENTY);
+    twin_hold(0);
+    struct redline_engine_params params = params_of("auto");
+    params.listener = keep_warning;
+    params.user = said;
+    expect_open(model, &params, 0, "");
+    assert_string_equal(said, "twin 0 is held by another; others are used");
+    OK(redline_plan(model, &params, &plan, &err));
+    assert_int_equal(plan.devices[1].n_blocks, 0);
+    assert_int_equal(plan.n_gpu_layers, LAYERS);
+    params.placement = "^output=gpu1";
+    expect_open(model, &params, 0, "");
+    params.placement = "^output=gpu0";
+    expect_open(model, &params, REDLINE_DEVICE, "twin 0 is held");
+    params.placement = "^output=gpu";
+    expect_open(model, &params, REDLINE_DEVICE, "twin 0 is held");
+    params = params_of("all");
+    expect_open(model, &params, REDLINE_DEVICE, "twin 0 is held");
+    params = params_of("1");
+    expect_open(model, &params, REDLINE_DEVICE, "twin 0 is held");
+    params = params_of("0");
+    params.placement = "^output=gpu1";
+    expect_open(model, &params, 0, "");
+    twin_hold(1);
+    params = params_of("auto");
+    OK(redline_plan(model, &params, &plan, &err));
+    assert_int_equal(plan.n_gpu_layers + plan.n_split_layers, 0);
+    assert_string_equal(plan.warning, "twin 0 is held by another; twin 1 is held by another");
+    redline_model_close(&model);
+}
+
 /* ---- in company, and when the system refuses --------------------------------------------------------------- */
 
 /* Requests that share steps, some at their prompt while others generate: the texts of the CPU alone. */
@@ -704,6 +742,7 @@ int main(void)
         cmocka_unit_test(test_reasons),
         cmocka_unit_test(test_words),
         cmocka_unit_test(test_without_gpus),
+        cmocka_unit_test(test_held),
         cmocka_unit_test(test_company),
         cmocka_unit_test(test_kernels),
         cmocka_unit_test(test_progress),

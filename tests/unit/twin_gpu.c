@@ -39,6 +39,7 @@ struct twin_weight { /* what `placed` of a part leads to */
 
 static struct {
     int n, n_open, n_facts;
+    bool held[TWIN_MOST];
     char refusal[128]; /* of the driver; "": none */
     uint64_t room[TWIN_MOST], used[TWIN_MOST];
     struct twin *open[TWIN_MOST];
@@ -50,7 +51,15 @@ void twin_set(int n, uint64_t room_bytes)
     all.n = n;
     all.n_facts = 0;
     all.refusal[0] = '\0';
-    for (int i = 0; i < TWIN_MOST; i++) all.room[i] = room_bytes;
+    for (int i = 0; i < TWIN_MOST; i++) {
+        all.room[i] = room_bytes;
+        all.held[i] = false;
+    }
+}
+
+void twin_hold(int device)
+{
+    all.held[device] = true;
 }
 
 void twin_refuse(const char *sentence)
@@ -148,13 +157,20 @@ static int twin_check_driver(struct redline_err *err)
     return *all.refusal ? err_set(err, REDLINE_DEVICE, "%s", all.refusal) : 0;
 }
 
-static int twin_facts(int device, struct backend_facts *out, struct redline_err *err)
+static int twin_describe(int device, struct backend_facts *out, struct redline_err *err)
 {
     (void)err;
-    all.n_facts++;
-    uint64_t left = all.room[device] - all.used[device];
-    *out = (struct backend_facts){.arch = "9.9", .total_bytes = all.room[device] + MARGIN, .free_bytes = left + MARGIN};
+    *out = (struct backend_facts){.arch = "9.9", .total_bytes = all.room[device] + MARGIN};
     snprintf(out->name, sizeof out->name, "Twin %d", device);
+    return 0;
+}
+
+static int twin_facts(int device, struct backend_facts *out, struct redline_err *err)
+{
+    twin_describe(device, out, err);
+    if (all.held[device]) return err_set(err, REDLINE_DEVICE, "twin %d is held by another", device);
+    all.n_facts++;
+    out->free_bytes = all.room[device] - all.used[device] + MARGIN;
     return 0;
 }
 
@@ -509,6 +525,7 @@ static const struct backend_ops twin_ops = {
     .name = "twin",
     .n_devices = twin_n_devices,
     .check_driver = twin_check_driver,
+    .describe = twin_describe,
     .facts = twin_facts,
     .open = twin_open,
     .close = twin_close,

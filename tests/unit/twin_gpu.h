@@ -13,6 +13,7 @@ enum { TWIN_MOST = 4 };
 /* From now on there are so many, each with so much memory to give; none may be open. */
 void twin_set(int n, uint64_t room_bytes);
 void twin_set_room(int device, uint64_t room_bytes);
+void twin_hold(int device); /* by another process; until twin_set() */
 void twin_refuse(const char *sentence); /* none, as their driver says why; until twin_set() */
 
 uint64_t twin_used(int device);     /* bytes taken at the moment */

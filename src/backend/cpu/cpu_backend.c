@@ -45,6 +45,13 @@ static int cpu_device_facts(int device, struct backend_facts *out, struct redlin
     return 0;
 }
 
+static int cpu_describe(int device, struct backend_facts *out, struct redline_err *err)
+{
+    int status = cpu_device_facts(device, out, err);
+    out->free_bytes = 0;
+    return status;
+}
+
 static void cpu_close(struct backend **out)
 {
     struct cpu_backend *b = (struct cpu_backend *)*out;
@@ -351,6 +358,7 @@ const struct backend_ops backend_cpu = {
     .name = "cpu",
     .n_devices = cpu_n_devices,
     .check_driver = cpu_check_driver,
+    .describe = cpu_describe,
     .facts = cpu_device_facts,
     .open = cpu_open,
     .close = cpu_close,

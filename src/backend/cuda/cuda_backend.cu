@@ -441,6 +441,7 @@ const struct backend_ops backend_cuda = {
     .name = "cuda",
     .n_devices = device_count,
     .check_driver = device_check_driver,
+    .describe = device_describe,
     .facts = device_facts,
     .open = cuda_open,
     .close = cuda_close,

@@ -57,18 +57,28 @@ static int missing(struct redline_err *err, int nth)
     return err_set(err, REDLINE_DEVICE, "there is no GPU %d: of compute capability 8.0 or newer there are %d", nth, count);
 }
 
-int device_facts(int nth, struct backend_facts *out, struct redline_err *err)
+int device_describe(int nth, struct backend_facts *out, struct redline_err *err)
 {
     cudaDeviceProp p;
-    size_t free_bytes = 0, total_bytes = 0;
     int index = usable(nth, NULL);
+    *out = {};
     if (index < 0) return missing(err, nth);
     cudaError_t status = cudaGetDeviceProperties(&p, index);
-    if (status == cudaSuccess) status = cudaSetDevice(index);
-    if (status == cudaSuccess) status = cudaMemGetInfo(&free_bytes, &total_bytes);
-    if (status != cudaSuccess) return failure(err, index, "asking for its memory", status);
+    if (status != cudaSuccess) return failure(err, index, "asking what it is", status);
     snprintf(out->name, sizeof out->name, "%.95s", p.name);
     snprintf(out->arch, sizeof out->arch, "%d.%d", p.major, p.minor);
+    out->total_bytes = p.totalGlobalMem;
+    return 0;
+}
+
+int device_facts(int nth, struct backend_facts *out, struct redline_err *err)
+{
+    size_t free_bytes = 0, total_bytes = 0;
+    TRY(device_describe(nth, out, err));
+    int index = usable(nth, NULL);
+    cudaError_t status = cudaSetDevice(index);
+    if (status == cudaSuccess) status = cudaMemGetInfo(&free_bytes, &total_bytes);
+    if (status != cudaSuccess) return failure(err, index, "asking for its memory", status);
     out->total_bytes = total_bytes;
     out->free_bytes = free_bytes;
     return 0;

@@ -31,6 +31,7 @@ struct device {
  * driver. */
 int device_count(void);
 int device_check_driver(struct redline_err *err); /* see backend.h */
+int device_describe(int nth, struct backend_facts *out, struct redline_err *err);
 int device_facts(int nth, struct backend_facts *out, struct redline_err *err);
 
 /* Each thread that calls CUDA for it must device_use() it first. */

@@ -141,10 +141,10 @@ static int find_devices(struct draft *d, const struct redline_engine_params *par
         return 0;
     }
     int n = looked_for ? count_gpus(d) : 0;
-    d->n_devices = 1;
-    TRY(add_cpu(d, err));
+    d->n_devices = 1; /* the CPU, looked at last: an open GPU takes memory of the host */
     if (n == 0) TRY(refuse_gpu(d, err));
     for (int g = 0; g < n; g++) TRY(add_gpu(d, g, params->device_memory, err));
+    TRY(add_cpu(d, err));
     int beyond = n > 0 ? fixed_to_gpu(d, n) : -1;
     if (beyond < 0) return 0;
     return err_set(err, REDLINE_DEVICE, "the placement wants '%.*s' on gpu%d, and the last GPU is gpu%d",

@@ -63,7 +63,7 @@ static std::recursive_mutex lock;
 static thread_local int device;
 static thread_local cudaError_t last = cudaSuccess;
 static std::map<char *, block> blocks;
-static std::map<const void *, int> shared_of; /* kernels that may have more than SHARED_BYTES */
+static std::map<std::pair<int, const void *>, int> shared_of; /* kernels that may have more than SHARED_BYTES there */
 static std::vector<cudaStream_t> streams;
 
 static cudaError_t fail(cudaError_t status)
@@ -563,21 +563,30 @@ cudaError_t simt_set_shared(const void *kernel, int bytes)
     cudaDeviceProp p;
     cudaGetDeviceProperties(&p, device);
     if (bytes < 0 || (size_t)bytes > p.sharedMemPerBlockOptin) return fail(cudaErrorInvalidValue);
-    shared_of[kernel] = bytes;
+    shared_of[{device, kernel}] = bytes;
     return cudaSuccess;
+}
+
+/* As was last said. */
+static size_t most_shared(int which, const void *kernel)
+{
+    auto at = shared_of.find({which, kernel});
+    return at == shared_of.end() ? SHARED_BYTES : (size_t)at->second;
 }
 
 cudaError_t simt_launch(const cudaLaunchConfig_t *config, const void *kernel, work thread)
 {
     LOCKED;
     cudaLaunchConfig_t c = *config;
-    size_t most = shared_of.count(kernel) ? (size_t)shared_of[kernel] : SHARED_BYTES;
     uint64_t n_threads = (uint64_t)c.blockDim.x * c.blockDim.y * c.blockDim.z;
-    if (c.dynamicSmemBytes > most || n_threads == 0 || n_threads > 1024 || c.blockDim.z > 64 || c.gridDim.x == 0 ||
-        c.gridDim.x > 0x7fffffff || c.gridDim.y - 1 > 65534 || c.gridDim.z - 1 > 65534)
+    if (c.dynamicSmemBytes > most_shared(device, kernel) || n_threads == 0 || n_threads > 1024 || c.blockDim.z > 64 ||
+        c.gridDim.x == 0 || c.gridDim.x > 0x7fffffff || c.gridDim.y - 1 > 65534 || c.gridDim.z - 1 > 65534)
         return fail(cudaErrorInvalidConfiguration);
     if (c.stream->device != device) simt_fail("kernel %s on a stream of another device", c.name);
     return submit(c.stream, [=] {
+        if (c.dynamicSmemBytes > most_shared(c.stream->device, kernel)) /* it was lowered meanwhile */
+            simt_fail("kernel %s begins with %zu bytes of shared memory and may have %zu", c.name, c.dynamicSmemBytes,
+                      most_shared(c.stream->device, kernel));
         simt_grid(c.name ? c.name : "?", c.gridDim, c.blockDim, c.dynamicSmemBytes, thread);
         check_device(c.stream->device);
     });

@@ -181,6 +181,28 @@ static void test_limits_of_a_full_card(void **)
     unsetenv("SIMT_MEMORY");
 }
 
+static __global__ void idle(void)
+{
+    simt_grid_wait();
+}
+
+/* Two that have a device open: what one allows a kernel, the other does not take away before it has begun. */
+static void test_shared_memory(void **)
+{
+    struct device a = {}, b = {};
+    OK(device_open(&a, 0, &err));
+    OK(device_open(&b, 0, &err));
+    device_launch(&a, "idle", idle, dim3(1), dim3(32), (size_t)100 << 10);
+    device_launch(&b, "idle", idle, dim3(1), dim3(32), (size_t)60 << 10);
+    device_wait(&b);
+    device_wait(&a);
+    OK(device_status(&a, &err));
+    device_launch(&b, "idle", idle, dim3(1), dim3(32), a.most_shared_bytes + 1);
+    SAYS(REDLINE_DEVICE, device_status(&b, &err), "idle failed: invalid argument");
+    device_close(&a);
+    device_close(&b);
+}
+
 static void test_kernels(void **)
 {
     struct backend *b = opened(0);
@@ -470,8 +492,15 @@ static void test_no_step(void **)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_devices), cmocka_unit_test(test_drivers), cmocka_unit_test(test_refused), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_limits_of_a_full_card), cmocka_unit_test(test_kernels), cmocka_unit_test(test_place),   cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_drivers),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_limits_of_a_full_card),
+        cmocka_unit_test(test_shared_memory),
+        cmocka_unit_test(test_kernels),
+        cmocka_unit_test(test_place),
+        cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_vectors),
         cmocka_unit_test(test_run),     cmocka_unit_test(test_other_steps),
         cmocka_unit_test(test_too_many_rows), cmocka_unit_test(test_no_step),

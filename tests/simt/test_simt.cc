@@ -28,6 +28,11 @@ void device_check(struct device *d, cudaError_t status, const char *what)
     d->failed_at = what;
 }
 
+void device_allow_shared(struct device *d, const void *kernel, size_t bytes, const char *what)
+{
+    device_check(d, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes), what);
+}
+
 static struct device open_device()
 {
     struct device d = {};

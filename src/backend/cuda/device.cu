@@ -1,6 +1,7 @@
 /* device.cu - finding and opening GPUs, their memory, and the sentences of their failures. */
 #include "device.h"
 
+#include <pthread.h>
 #include <stdio.h>
 
 enum { OLDEST_ARCH = 80 };
@@ -119,6 +120,38 @@ void device_use(struct device *d)
 void device_wait(struct device *d)
 {
     device_check(d, cudaStreamSynchronize(d->stream), "waiting for it");
+}
+
+/* ---- launches --------------------------------------------------------------------------------------------------- */
+
+static struct allowance { /* of shared memory on demand */
+    const void *kernel;   /* NULL: this place is free */
+    int device;
+    size_t bytes;
+} allowances[4096]; /* several for each kernel of this backend; by address */
+static pthread_mutex_t allowances_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* The place of a kernel on a device, or a free one; NULL: all are taken. */
+static struct allowance *find_allowance(const void *kernel, int device)
+{
+    size_t first = (size_t)kernel / 16 + (size_t)device;
+    for (size_t i = 0; i < COUNT_OF(allowances); i++) {
+        struct allowance *a = &allowances[(first + i) % COUNT_OF(allowances)];
+        if (!a->kernel || (a->kernel == kernel && a->device == device)) return a;
+    }
+    return NULL;
+}
+
+void device_allow_shared(struct device *d, const void *kernel, size_t bytes, const char *what)
+{
+    cudaError_t status = cudaSuccess;
+    pthread_mutex_lock(&allowances_lock);
+    struct allowance *a = find_allowance(kernel, d->index);
+    if (!a || a->bytes < bytes)
+        status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+    if (a && a->bytes < bytes && status == cudaSuccess) *a = {kernel, d->index, bytes};
+    pthread_mutex_unlock(&allowances_lock);
+    device_check(d, status, what);
 }
 
 /* ---- memory ----------------------------------------------------------------------------------------------------- */

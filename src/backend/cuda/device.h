@@ -58,6 +58,10 @@ int device_status(struct device *d, struct redline_err *err);
  * size. */
 enum { DEVICE_PLAIN_SHARED_BYTES = 40 << 10 };
 
+/* Lets launches of a kernel ask for more: as much as anybody in this process has asked for on this device, since the
+ * limit belongs to the kernel, and another engine's launch may be on its way. */
+void device_allow_shared(struct device *d, const void *kernel, size_t bytes, const char *what);
+
 /* A kernel on the device's stream.  It may begin before the one in front has ended and must grid_wait() then.
  * Each file has its own: types of parameters that two files name alike differ. */
 template <typename... P, typename... A>
@@ -79,8 +83,7 @@ static void device_launch(struct device *d, const char *what, void (*kernel)(P..
     config.name = what;
 #endif
     if (shared_bytes > DEVICE_PLAIN_SHARED_BYTES)
-        device_check(d, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes),
-                     what);
+        device_allow_shared(d, (const void *)kernel, shared_bytes, what);
     device_check(d, cudaLaunchKernelEx(&config, kernel, P(args)...), what);
 }
 

@@ -86,6 +86,7 @@ enum cudaError_t {
     cudaErrorNoDevice = 100,
     cudaErrorDevicesUnavailable = 46,
     cudaErrorInvalidDevice = 101,
+    cudaErrorLaunchFailure = 719,
     cudaErrorSystemDriverMismatch = 803,
     cudaErrorStreamCaptureUnsupported = 900,
 };

@@ -37,6 +37,9 @@ void simt_grid(const char *kernel, dim3 grid, dim3 block, size_t shared_bytes, c
 /* From now on; tests set it. */
 void simt_seed(uint64_t seed);
 
+/* From now on all that takes memory fails so, as it does on a device whose kernel failed; cudaSuccess ends it. */
+void simt_break(cudaError_t status);
+
 /* Red zones of all memory, of the devices and pinned; ends the program where one was written to. */
 void simt_check(void);
 

@@ -94,6 +94,7 @@ static const struct {
     {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
     {cudaErrorDevicesUnavailable, "cudaErrorDevicesUnavailable", "CUDA-capable device(s) is/are busy or unavailable"},
     {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
+    {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
     {cudaErrorSystemDriverMismatch, "cudaErrorSystemDriverMismatch", "system has unsupported driver combination"},
     {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported", "not permitted when stream is capturing"},
 };
@@ -303,9 +304,19 @@ void simt_check(void)
     for (int i = -1; i < n_devices(); i++) check_device(i);
 }
 
+static cudaError_t broken = cudaSuccess;
+
+void simt_break(cudaError_t status)
+{
+    LOCKED;
+    broken = status;
+    last = cudaSuccess;
+}
+
 static cudaError_t take(void **out, size_t bytes, int owner)
 {
     size_t room = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT, n = (room + ALIGNMENT + PAGE - 1) / PAGE * PAGE;
+    if (broken != cudaSuccess) return fail(broken);
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     char *pages = (char *)mmap(NULL, n + PAGE, PROT_READ | PROT_WRITE, flags, -1, 0);
     if (pages == MAP_FAILED) return fail(cudaErrorMemoryAllocation);

@@ -129,6 +129,11 @@ static void test_refused(void **)
     OK(b->ops->reserve(b, &p, 2 << 20, "the KV cache", &err));
     b->ops->release(b, p, 2 << 20);
     b->ops->release(b, NULL, 0);
+    simt_break(cudaErrorLaunchFailure); /* which is no want of memory */
+    SAYS(REDLINE_DEVICE, b->ops->reserve(b, &p, 1, "the KV cache", &err),
+         "CUDA device 0: taking memory for the KV cache failed: unspecified launch failure");
+    SAYS(REDLINE_DEVICE, b->ops->reserve_host(b, &p, 1, "logits", &err), "unspecified launch failure");
+    simt_break(cudaSuccess);
     OK(b->ops->reserve_host(b, &p, 100, "logits", &err));
     b->ops->release_host(b, p, 100);
     closed(&b);

@@ -156,6 +156,14 @@ void device_allow_shared(struct device *d, const void *kernel, size_t bytes, con
 
 /* ---- memory ----------------------------------------------------------------------------------------------------- */
 
+/* Not for want of memory: for what has failed before, which every call tells of. */
+static int refuse_memory(struct redline_err *err, const struct device *d, const char *what, cudaError_t status)
+{
+    char taking[128];
+    snprintf(taking, sizeof taking, "taking memory for %s", what);
+    return failure(err, d->index, taking, status);
+}
+
 int device_take(struct device *d, void **out, size_t bytes, const char *what, struct redline_err *err)
 {
     size_t free_bytes = 0, total_bytes = 0;
@@ -164,8 +172,9 @@ int device_take(struct device *d, void **out, size_t bytes, const char *what, st
     device_use(d);
     cudaError_t status = cudaMalloc(out, bytes);
     if (status == cudaSuccess) return device_status(d, err);
-    cudaGetLastError();
     *out = NULL;
+    if (status != cudaErrorMemoryAllocation) return refuse_memory(err, d, what, status);
+    cudaGetLastError();
     cudaMemGetInfo(&free_bytes, &total_bytes);
     return err_set(err, REDLINE_MEMORY,
                    "no memory for %s on CUDA device %d, %s: %zu bytes were refused, %zu of %zu are free (%s)", what,
@@ -186,8 +195,9 @@ int device_take_host(struct device *d, void **out, size_t bytes, const char *wha
     device_use(d);
     cudaError_t status = cudaMallocHost(out, bytes);
     if (status == cudaSuccess) return device_status(d, err);
-    cudaGetLastError();
     *out = NULL;
+    if (status != cudaErrorMemoryAllocation) return refuse_memory(err, d, what, status);
+    cudaGetLastError();
     return err_set(err, REDLINE_MEMORY, "no pinned memory for %s: %zu bytes were refused (%s)", what, bytes,
                    cudaGetErrorString(status));
 }

@@ -121,6 +121,9 @@ struct backend_ops {
      * speed of the next. */
     bool (*packed)(const struct backend *b);
 
+    /* What it has had to do in another way than it would, from the last step on: a sentence; or "". */
+    const char *(*note)(const struct backend *b);
+
     /* [n_layers + 1] since it was opened: of each layer, then of what stands outside the layers. */
     const struct backend_count *(*counts)(const struct backend *b);
 

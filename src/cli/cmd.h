@@ -81,7 +81,7 @@ void cmd_catch_stop(void);
 /* One line of progress on standard error, which replaces itself. */
 struct cmd_progress {
     bool wanted; /* set by the command: standard error is a terminal, and the user wants to see it */
-    bool shown;
+    _Atomic bool shown; /* warnings may come from the engine's thread */
 };
 void cmd_progress_show(struct cmd_progress *p, const char *what, double share);
 void cmd_progress_clear(struct cmd_progress *p);

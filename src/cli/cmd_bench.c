@@ -25,7 +25,9 @@ struct bench_command {
     struct bench_printer printer;
     struct redline_model *model;
     const char *model_path;   /* of .model */
-    const struct redline_model *warned; /* of this one the user was warned; compared alone */
+    const struct redline_model *warned; /* of this one the user was warned, compared alone; of what: */
+    char warnings[4][320];
+    size_t n_warnings;
     size_t i_case, n_cases;
     struct cmd_progress progress;
     struct bench_result result;
@@ -44,12 +46,22 @@ static void show_progress(void *user, int repetition)
     cmd_progress_show(&b->progress, what, MAX(repetition, 0) / (double)b->run.n_repetitions);
 }
 
-/* A warning is the same for every test of a model. */
+/* Once for a model: its tests have the same to tell. */
+static bool is_new(struct bench_command *b, const char *warning)
+{
+    if (b->warned != b->model) b->n_warnings = 0;
+    b->warned = b->model;
+    for (size_t i = 0; i < b->n_warnings; i++)
+        if (strncmp(b->warnings[i], warning, sizeof b->warnings[i] - 1) == 0) return false;
+    if (b->n_warnings < COUNT_OF(b->warnings))
+        snprintf(b->warnings[b->n_warnings++], sizeof b->warnings[0], "%s", warning);
+    return true;
+}
+
 static void on_load(void *user, const struct redline_event *event)
 {
     struct bench_command *b = user;
-    if (event->kind == REDLINE_EVENT_WARNING && b->warned == b->model) return;
-    if (event->kind == REDLINE_EVENT_WARNING) b->warned = b->model;
+    if (event->kind == REDLINE_EVENT_WARNING && !is_new(b, event->sentence)) return;
     cmd_on_load(&b->progress, event);
 }
 

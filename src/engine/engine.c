@@ -110,23 +110,17 @@ static int make_lists(struct redline_engine *e, int n_seqs, int n_queue, struct 
     return err_memory(err, n_vocab * sizeof *e->candidates, "the engine's lists");
 }
 
-static void warn(const struct redline_engine *e, const char *sentence)
-{
-    struct redline_event event = {.kind = REDLINE_EVENT_WARNING, .time_ns = clock_ns(), .sentence = sentence};
-    engine_emit(e, &event);
-}
-
 static void warn_of_plan(const struct redline_engine *e)
 {
     char text[sizeof e->plan.warning + 32];
     if (e->plan.n_ctx > e->plan.n_ctx_train) {
         snprintf(text, sizeof text, "the model was trained for %d tokens, beyond them it may fail; the context is %d",
                  e->plan.n_ctx_train, e->plan.n_ctx);
-        warn(e, text);
+        engine_warn(e, text);
     }
     if (!*e->plan.warning) return;
     snprintf(text, sizeof text, "%s; %s", e->plan.warning, has_gpu_blocks(e) ? "others are used" : "the CPU is used");
-    warn(e, text);
+    engine_warn(e, text);
 }
 
 /* ---- devices ------------------------------------------------------------------------------------ */

@@ -63,6 +63,7 @@ struct redline_engine {
     struct sched_plan sched;            /* its arrays have room for all; owned */
     struct candidate *candidates;       /* [V] of the sampler */
     double prefill_token_ns;            /* running mean; 0: none was seen */
+    bool noted[REDLINE_MOST_DEVICES];   /* its backend's note was told */
 };
 
 /* loop.c */
@@ -74,6 +75,7 @@ void engine_call(struct redline_engine *e, void (*fn)(struct redline_engine *e, 
 
 /* Hands an event to the engine's listener, if there is one. */
 void engine_emit(const struct redline_engine *e, const struct redline_event *event);
+void engine_warn(const struct redline_engine *e, const char *sentence);
 
 /* plan.c: params with their defaults filled in and checked, for the layers below. */
 struct plan_params {

@@ -4,6 +4,7 @@
  * reach it in three ways: the list of jobs (under the lock), a job's cancel flag, and calls that it
  * carries out between steps. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base.h"
@@ -20,6 +21,12 @@ static const double BESIDE_NS = 150e6;
 void engine_emit(const struct redline_engine *e, const struct redline_event *event)
 {
     if (e->listener) e->listener(e->user, event);
+}
+
+void engine_warn(const struct redline_engine *e, const char *sentence)
+{
+    struct redline_event event = {.kind = REDLINE_EVENT_WARNING, .time_ns = clock_ns(), .sentence = sentence};
+    engine_emit(e, &event);
 }
 
 /* ---- sequences and sessions ----------------------------------------------------------------- */
@@ -269,6 +276,19 @@ static void share_outcomes(struct redline_engine *e)
     }
 }
 
+/* Nothing is done in another way silently; each device says so once. */
+static void tell_notes(struct redline_engine *e)
+{
+    char sentence[320];
+    for (int i = 1; i < e->plan.n_devices; i++) {
+        const char *note = e->devices[i] && !e->noted[i] ? e->devices[i]->ops->note(e->devices[i]) : "";
+        if (!*note) continue;
+        e->noted[i] = true;
+        snprintf(sentence, sizeof sentence, "%s: %s", e->plan.devices[i].label, note);
+        engine_warn(e, sentence);
+    }
+}
+
 static void run_step(struct redline_engine *e)
 {
     struct redline_err err = {0};
@@ -283,6 +303,7 @@ static void run_step(struct redline_engine *e)
         return;
     }
     learn_speed(e, clock_ns() - start);
+    tell_notes(e);
     share_outcomes(e);
 }
 

@@ -59,6 +59,17 @@ check "another is used" 0 "gpu1 Simulated GPU: 9 of 10 blocks" env SIMT_DEVICES=
 check "held, and asked for" 3 "busy or unavailable" env SIMT_HELD=0 "$redline" run -n 1 -ngl all
 check "held, and required" 3 "busy or unavailable" env SIMT_HELD=0 "$redline" run -n 1 --require gpu
 
+# steps that become no graphs are launched kernel by kernel, and that is told
+SIMT_GRAPHS=0 "$redline" run -n 6 --temp 0 -ngl all >plain 2>line
+check "kernel by kernel" 0 "warning: gpu0: steps are launched kernel by kernel" cat line
+check "told once" 0 "1" grep -c "kernel by kernel" line
+"$redline" run -n 6 --temp 0 -ngl all >graphs 2>line
+same "the same text without graphs" plain graphs
+check "with graphs, no word" 1 "" grep warning line
+SIMT_DRIVER=12020 "$redline" run -n 6 --temp 0 -ngl all >older 2>line
+same "the same text with an older driver" older graphs
+check "graphs of an older driver" 1 "" grep warning line
+
 # limits, and what is wrong
 check "its limits" 0 "Simulated GPU (9.0)" "$redline" probe --budget 100
 check "behind a card that is too old" 0 "Simulated GPU (9.0)" env SIMT_DEVICES=2 SIMT_ARCH=75,90 "$redline" probe

@@ -5,6 +5,7 @@
  *     SIMT_L2       its second-level cache likewise: 16K, little, as what is measured beside it is simulated too
  *     SIMT_DRIVER   the CUDA that the driver serves: 13000; 0: there is no driver
  *     SIMT_REFUSES  the number of the error that asking for devices gives: 0
+ *     SIMT_GRAPHS   0: what was captured becomes no graph
  *     SIMT_HELD     the devices that another process has for itself: 0,2
  *     SIMT_ARCH     compute capability: 90 for 9.0; one for all of them or a list, 75,90
  *
@@ -495,6 +496,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *out)
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t graph, unsigned long long)
 {
+    if (setting("SIMT_GRAPHS", "1") == 0) return fail(cudaErrorMemoryAllocation);
     *out = new simt_graph(*graph);
     return cudaSuccess;
 }
@@ -593,6 +595,8 @@ cudaError_t simt_launch(const cudaLaunchConfig_t *config, const void *kernel, wo
     if (c.dynamicSmemBytes > most_shared(device, kernel) || n_threads == 0 || n_threads > 1024 || c.blockDim.z > 64 ||
         c.gridDim.x == 0 || c.gridDim.x > 0x7fffffff || c.gridDim.y - 1 > 65534 || c.gridDim.z - 1 > 65534)
         return fail(cudaErrorInvalidConfiguration);
+    if (c.stream->capture && c.numAttrs > 0 && setting("SIMT_DRIVER", "13000") < 12030)
+        return fail(cudaErrorStreamCaptureUnsupported); /* edges that no graph had then */
     if (c.stream->device != device) simt_fail("kernel %s on a stream of another device", c.name);
     return submit(c.stream, [=] {
         if (c.dynamicSmemBytes > most_shared(c.stream->device, kernel)) /* it was lowered meanwhile */

@@ -466,6 +466,30 @@ static void test_other_steps(void **)
     clear_stage(&s);
 }
 
+/* A step of which no graph is made is launched kernel by kernel, and all after it; graphs of an older CUDA have no
+ * launches that overlap. */
+static void test_no_graphs(void **)
+{
+    struct stage s = {};
+    setenv("SIMT_DRIVER", "12020", 1);
+    set_stage(&s);
+    for (int i = 0; i < 3; i++) run_and_check(&s, 2);
+    assert_int_equal(n_captured(&s), 1);
+    assert_string_equal(s.b->ops->note(s.b), "");
+    unsetenv("SIMT_DRIVER");
+    setenv("SIMT_GRAPHS", "0", 1);
+    s.op.states.norm.eps = 1e-9f;
+    run_and_check(&s, 2);
+    assert_string_equal(s.b->ops->note(s.b), "");
+    run_and_check(&s, 2);
+    assert_string_equal(s.b->ops->note(s.b), "steps are launched kernel by kernel, which takes longer: making a graph "
+                        "of a step failed: out of memory");
+    unsetenv("SIMT_GRAPHS");
+    for (int i = 0; i < 3; i++) run_and_check(&s, 2);
+    assert_int_equal(n_captured(&s), 1);
+    clear_stage(&s);
+}
+
 /* Grids would go further than the device counts. */
 static void test_too_many_rows(void **)
 {
@@ -507,8 +531,11 @@ int main(void)
         cmocka_unit_test(test_place),
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_vectors),
-        cmocka_unit_test(test_run),     cmocka_unit_test(test_other_steps),
-        cmocka_unit_test(test_too_many_rows), cmocka_unit_test(test_no_step),
+        cmocka_unit_test(test_run),
+        cmocka_unit_test(test_other_steps),
+        cmocka_unit_test(test_no_graphs),
+        cmocka_unit_test(test_too_many_rows),
+        cmocka_unit_test(test_no_step),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

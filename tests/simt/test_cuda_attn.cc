@@ -41,6 +41,7 @@ static struct device open_device(int n_multiprocessors)
 {
     struct device d = {};
     d.arch = 90;
+    d.early = true;
     d.n_multiprocessors = n_multiprocessors;
     d.most_shared_bytes = 227 << 10;
     assert_int_equal(cudaStreamCreateWithFlags(&d.stream, cudaStreamNonBlocking), cudaSuccess);

@@ -72,6 +72,7 @@ struct bench { /* one open device; everything on it is given back at its end */
     bench(enum cuda_form form)
     {
         b.device.arch = 90;
+        b.device.early = true;
         b.device.n_multiprocessors = 2;
         assert_int_equal(cudaStreamCreateWithFlags(&b.device.stream, cudaStreamNonBlocking), cudaSuccess);
         run.d = &b.device;

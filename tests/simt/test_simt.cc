@@ -37,6 +37,7 @@ static struct device open_device()
 {
     struct device d = {};
     d.arch = 90;
+    d.early = true;
     EXPECT(cudaStreamCreateWithFlags(&d.stream, cudaStreamNonBlocking) == cudaSuccess);
     return d;
 }

@@ -502,6 +502,12 @@ static bool twin_packed(const struct backend *b)
     return false;
 }
 
+static const char *twin_note(const struct backend *b)
+{
+    (void)b;
+    return "";
+}
+
 static const struct backend_count *twin_counts(const struct backend *b)
 {
     return ((const struct twin *)b)->counts;
@@ -543,6 +549,7 @@ static const struct backend_ops twin_ops = {
     .run = twin_run,
     .settle = twin_settle,
     .packed = twin_packed,
+    .note = twin_note,
     .counts = twin_counts,
     .n_used = twin_n_used,
     .kernel = twin_kernel,

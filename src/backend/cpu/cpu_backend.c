@@ -332,6 +332,12 @@ static bool cpu_packed(const struct backend *base)
     return ((const struct cpu_backend *)base)->packed;
 }
 
+static const char *cpu_note(const struct backend *b)
+{
+    (void)b;
+    return "";
+}
+
 static const struct backend_count *cpu_counts(const struct backend *base)
 {
     return ((const struct cpu_backend *)base)->counts;
@@ -376,6 +382,7 @@ const struct backend_ops backend_cpu = {
     .run = cpu_run,
     .settle = cpu_settle,
     .packed = cpu_packed,
+    .note = cpu_note,
     .counts = cpu_counts,
     .n_used = cpu_n_used,
     .kernel = cpu_kernel,

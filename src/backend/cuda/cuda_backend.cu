@@ -419,6 +419,11 @@ static bool cuda_packed(const struct backend *b)
     return false;
 }
 
+static const char *cuda_note(const struct backend *b)
+{
+    return ((const struct cuda_backend *)b)->graphs.refused;
+}
+
 static const struct backend_count *cuda_counts(const struct backend *b)
 {
     return ((const struct cuda_backend *)b)->counts;
@@ -459,6 +464,7 @@ const struct backend_ops backend_cuda = {
     .run = cuda_run,
     .settle = cuda_settle,
     .packed = cuda_packed,
+    .note = cuda_note,
     .counts = cuda_counts,
     .n_used = cuda_n_used,
     .kernel = cuda_kernel,

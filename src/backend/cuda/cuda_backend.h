@@ -126,6 +126,7 @@ struct cuda_graphs {
     struct cuda_graph list[CUDA_GRAPHS];
     int most_ops;
     uint64_t n_used;
+    char refused[160]; /* why none are made any more; "": they are */
 };
 
 int  cuda_graphs_open(struct cuda_graphs *g, int most_ops, struct redline_err *err);

@@ -2,9 +2,11 @@
  *
  * Generating a token takes hundreds of short kernels, and launching them one by one can take longer than they do.  What
  * a step launches follows from its operations and from a few numbers of its shape, so two steps that agree in both
- * are launched alike.  A step is captured when it comes for the second time: many shapes come only once. */
+ * are launched alike.  A step is captured when it comes for the second time: many shapes come only once.  Where CUDA
+ * makes no graph of one, all are launched kernel by kernel from then on, and the backend's note says so. */
 #include "cuda_backend.h"
 
+#include <stdio.h>
 #include <string.h>
 
 extern "C" {
@@ -57,30 +59,56 @@ static struct cuda_graph *find(struct cuda_graphs *g, const struct cuda_shape *s
 static void capture(struct cuda_graph *g, struct cuda_run *run, const struct step *step)
 {
     struct device *d = run->d;
+    bool early = d->early;
     cudaGraph_t graph = NULL;
     device_check(d, cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeThreadLocal), "capturing a step");
+    if (d->failed != cudaSuccess) return;
+    d->early = early && d->early_in_graphs;
     cuda_launch(run, step);
+    d->early = early;
     device_check(d, cudaStreamEndCapture(d->stream, &graph), "capturing a step");
     if (graph && d->failed == cudaSuccess)
         device_check(d, cudaGraphInstantiate(&g->graph, graph, 0), "making a graph of a step");
     if (graph) cudaGraphDestroy(graph);
 }
 
+/* Steps are launched one kernel after the other from now on, which is right as well, and slower.  What the kernels
+ * themselves are to blame for, they will fail of again. */
+static void give_up(struct cuda_graphs *graphs, struct device *d)
+{
+    snprintf(graphs->refused, sizeof graphs->refused,
+             "steps are launched kernel by kernel, which takes longer: %s failed: %s", d->failed_at,
+             cudaGetErrorString(d->failed));
+    d->failed = cudaSuccess;
+    cudaGetLastError();
+}
+
+/* The step by its graph; false where there is none to be had. */
+static bool replay(struct cuda_graph *g, struct cuda_run *run, const struct step *step)
+{
+    struct device *d = run->d;
+    if (!g->graph) capture(g, run, step);
+    if (g->graph && d->failed == cudaSuccess)
+        device_check(d, cudaGraphLaunch(g->graph, d->stream), "replaying a step");
+    return d->failed == cudaSuccess;
+}
+
 void cuda_graphs_launch(struct cuda_graphs *graphs, struct cuda_run *run, const struct cuda_shape *shape,
                         const struct step *step)
 {
-    if (shape->n_tokens > MOST_TOKENS || shape->n_ops > graphs->most_ops) {
+    struct cuda_run as_it_was = *run; /* capturing walks through the step */
+    if (run->d->failed != cudaSuccess) return;
+    if (*graphs->refused || shape->n_tokens > MOST_TOKENS || shape->n_ops > graphs->most_ops) {
         cuda_launch(run, step);
         return;
     }
     struct cuda_graph *g = find(graphs, shape, step->ops);
     bool again = g->used > 0;
     g->used = ++graphs->n_used;
-    if (!again) {
-        cuda_launch(run, step);
-        return;
+    if (again) {
+        if (replay(g, run, step)) return;
+        give_up(graphs, run->d);
+        *run = as_it_was;
     }
-    if (!g->graph) capture(g, run, step);
-    if (g->graph && run->d->failed == cudaSuccess)
-        device_check(run->d, cudaGraphLaunch(g->graph, run->d->stream), "replaying a step");
+    cuda_launch(run, step);
 }

@@ -85,6 +85,15 @@ int device_facts(int nth, struct backend_facts *out, struct redline_err *err)
     return 0;
 }
 
+/* Whether both the driver and what this program was built with have such edges in graphs. */
+static bool knows_early_graphs(void)
+{
+    enum { SINCE = 12030 };
+    int driver = 0, built = 0;
+    return cudaDriverGetVersion(&driver) == cudaSuccess && cudaRuntimeGetVersion(&built) == cudaSuccess &&
+           driver >= SINCE && built >= SINCE;
+}
+
 int device_open(struct device *d, int nth, struct redline_err *err)
 {
     cudaDeviceProp p;
@@ -96,6 +105,8 @@ int device_open(struct device *d, int nth, struct redline_err *err)
     d->arch = 10 * p.major + p.minor;
     d->n_multiprocessors = p.multiProcessorCount;
     d->most_shared_bytes = p.sharedMemPerBlockOptin;
+    d->early = d->arch >= 90;
+    d->early_in_graphs = knows_early_graphs();
     snprintf(d->name, sizeof d->name, "%.95s", p.name);
     device_use(d);
     device_check(d, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking), "making a stream");

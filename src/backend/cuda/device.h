@@ -23,6 +23,8 @@ struct device {
     int n_multiprocessors;
     int arch;                  /* 90 for 9.0 */
     size_t most_shared_bytes;  /* of one block, on demand */
+    bool early;                /* a kernel may begin before the one in front has ended, */
+    bool early_in_graphs;      /* in captured steps too: CUDA 12.3 */
     cudaError_t failed;        /* of the first call that failed */
     const char *failed_at;     /* what it was to do */
 };
@@ -78,7 +80,7 @@ static void device_launch(struct device *d, const char *what, void (*kernel)(P..
     config.dynamicSmemBytes = shared_bytes;
     config.stream = d->stream;
     config.attrs = &early;
-    config.numAttrs = d->arch >= 90 ? 1 : 0;
+    config.numAttrs = d->early ? 1 : 0;
 #ifdef REDLINE_SIMT
     config.name = what;
 #endif

@@ -188,14 +188,16 @@ void redline_engine_facts(const struct redline_engine *engine, struct redline_en
 /* Where each block runs: plan.n_blocks rows, as carried out.  They live as long as the engine. */
 const struct redline_plan_block *redline_engine_blocks(const struct redline_engine *engine);
 
-/* Of plan.devices[i] what was free before the engine opened it, and when it was loaded.  Of the CPU too, where memory
- * is taken later, as it is touched.  Other programs may take some meanwhile. */
+/* Of plan.devices[i] what was free before the engine opened it, and of a GPU what is free now: kernels that were loaded
+ * and graphs that were made since then count.  Of the CPU, where memory is taken as it is touched, what was free when
+ * the engine was loaded.  Other programs may take some meanwhile. */
 struct redline_device_use {
     uint64_t free_before_bytes, free_after_bytes;
     uint64_t used_bytes;    /* the difference; 0 where there is more than before */
     uint64_t planned_bytes; /* sum_bytes of the plan */
 };
-void redline_engine_device(const struct redline_engine *engine, int device, struct redline_device_use *out);
+/* Waits for the step that runs; not from a listener. */
+void redline_engine_device(struct redline_engine *engine, int device, struct redline_device_use *out);
 
 /* What a device has done for one layer since the engine was opened: counted by its backend where it was done. */
 struct redline_count {

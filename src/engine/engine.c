@@ -312,9 +312,26 @@ const struct redline_plan_block *redline_engine_blocks(const struct redline_engi
     return e->blocks;
 }
 
-void redline_engine_device(const struct redline_engine *e, int device, struct redline_device_use *out)
+struct looking { /* at what is left of a GPU */
+    int device;
+    uint64_t free_bytes;
+};
+
+/* Kernels are loaded when they are first used, graphs made when a step comes again: all of it has been taken by now. */
+static void look_again(struct redline_engine *e, void *user)
 {
-    uint64_t before = e->plan.devices[device].free_bytes, after = e->free_after[device];
+    struct looking *l = user;
+    struct backend_facts facts;
+    l->free_bytes = e->free_after[l->device];
+    if (l->device > 0 && e->devices[l->device] && backend_gpu->facts(l->device - 1, &facts, NULL) == 0)
+        l->free_bytes = facts.free_bytes;
+}
+
+void redline_engine_device(struct redline_engine *e, int device, struct redline_device_use *out)
+{
+    struct looking now = {device, 0};
+    engine_call(e, look_again, &now);
+    uint64_t before = e->plan.devices[device].free_bytes, after = now.free_bytes;
     *out = (struct redline_device_use){.free_before_bytes = before,
                                        .free_after_bytes = after,
                                        .used_bytes = before - MIN(before, after),

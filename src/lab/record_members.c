@@ -142,7 +142,8 @@ static const struct record_member of_device[] = {
     {"cap_bytes", INTEGER, 0, "device_memory; 0: none"},
     {"planned_bytes", INTEGER, 0, "Weights, cache and buffers, by the plan"},
     {"free_before_bytes", INTEGER, 0, "Of its memory, before the engine was opened"},
-    {"taken_bytes", INTEGER, 0, "By how much that was less when it was loaded, whoever took it"},
+    {"taken_bytes", INTEGER, 0,
+     "By how much that was less after the requests (of the CPU: when it was loaded), whoever took it"},
 };
 static const struct record_member of_count[] = {
     {"layer", INTEGER, NEVER, "From 0; -1: outside the layers"},

@@ -655,6 +655,25 @@ static void test_kernels(void **state)
     redline_model_close(&model);
 }
 
+/* What is taken of a GPU after loading counts too: kernels, graphs. */
+static void test_taken_later(void **state)
+{
+    struct redline_model *model = open_tiny(0);
+    struct redline_engine *engine;
+    struct redline_engine_params params = params_of("all");
+    struct redline_device_use use;
+    (void)state;
+    twin_set(1, (uint64_t)1 << 30);
+    OK(redline_engine_open(&engine, model, &params, &err));
+    redline_engine_device(engine, 1, &use);
+    assert_true(use.used_bytes == use.planned_bytes);
+    twin_set_room(0, ((uint64_t)1 << 30) - (5u << 20));
+    redline_engine_device(engine, 1, &use);
+    assert_true(use.used_bytes == use.planned_bytes + (5u << 20));
+    redline_engine_close(&engine);
+    redline_model_close(&model);
+}
+
 struct progress {
     uint64_t done, total;
     bool forwards, loaded;
@@ -745,6 +764,7 @@ int main(void)
         cmocka_unit_test(test_held),
         cmocka_unit_test(test_company),
         cmocka_unit_test(test_kernels),
+        cmocka_unit_test(test_taken_later),
         cmocka_unit_test(test_progress),
         cmocka_unit_test(test_every_refusal_of_the_system),
         cmocka_unit_test(test_families),

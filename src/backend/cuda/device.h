@@ -1,7 +1,7 @@
-/* device.h - one GPU as the CUDA backend holds it: its memory, its stream, launches, what was captured of them.
+/* device.h - one GPU as the CUDA backend holds it: its memory, its stream, launches.
  *
- * The first CUDA call that fails ends the step: device.status keeps its sentence, launches after it do nothing, and
- * whoever runs the step returns it.  So the code of operations has no error handling in it. */
+ * The first CUDA call that fails is kept (failed, failed_at); later launches do nothing, and device_status() makes the
+ * sentence, which whoever runs the step returns.  So the code of operations has no error handling in it. */
 #ifndef DEVICE_H
 #define DEVICE_H
 

@@ -70,6 +70,8 @@ struct redline_plan_device {
     uint64_t sum_bytes;       /* of those four */
     uint64_t left_bytes;      /* free memory, or the cap, less the margin and the sum; 0: nothing, or too little */
     int n_blocks;             /* that run here; a GPU with none is not opened */
+    bool looked_at;           /* of a GPU; else those before it have room for all: it was not opened to ask what is
+                                 free, and nothing counts on it */
 };
 
 struct redline_plan {
@@ -104,9 +106,10 @@ struct redline_plan {
                                   that see the whole context */
     uint64_t kv_window_token_ops; /* ... in those that see the last n_window alone */
     int n_ctx_train;           /* what the model was trained for */
-    int n_ctx_fits;            /* the longest context that would fit; 0: not even the weights do */
-    int n_gpu_layers_fits;     /* the most layers that would fit on the GPUs, all else being equal; -1: none were asked
-                                  for by number, so all that fit are there */
+    int n_ctx_fits;            /* the longest context that would fit, on GPUs that were looked at; 0: not even the
+                                  weights do */
+    int n_gpu_layers_fits;     /* the most layers that would fit on those GPUs, all else being equal; -1: none were
+                                  asked for by number, so all that fit are there */
     bool fits;                 /* on each device */
     int short_device;          /* where not: the first device without room for a block that has to run there */
     char short_tensor[96];     /* that block's largest tensor; "": what lacks room is not a block */

@@ -174,6 +174,7 @@ static int print_model(const struct diagnosis *d, struct buf *out, struct redlin
                    p->n_layers));
     for (int i = 1; i < p->n_devices; i++) {
         const struct redline_plan_device *g = &p->devices[i];
+        if (!g->looked_at) continue; /* it is not needed */
         str_bytes_text(g->sum_bytes, need, sizeof need);
         str_bytes_text(g->left_bytes, available, sizeof available);
         TRY(buf_printf(out, err, "  %s %s: %d of %d blocks, %s, %s left\n", g->label, g->name, g->n_blocks, p->n_blocks,

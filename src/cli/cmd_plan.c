@@ -72,9 +72,12 @@ static int print_devices(const struct redline_plan *p, struct buf *out, struct r
         for (size_t k = 0; k < COUNT_OF(bytes); k++) {
             char text[32];
             str_bytes_text(bytes[k], text, sizeof text);
+            if (k >= 4 && i > 0 && !d->looked_at) snprintf(text, sizeof text, "-");
             TRY(buf_printf(out, err, " %12s", text));
         }
-        TRY(buf_printf(out, err, "   %s%s\n", d->name, d->cap_bytes && i > 0 ? ", capped by device_memory" : ""));
+        TRY(buf_printf(out, err, "   %s%s\n", d->name, i > 0 && !d->looked_at             ? ", not needed"
+                                                    : d->cap_bytes && i > 0 ? ", capped by device_memory"
+                                                                            : ""));
     }
     return 0;
 }
@@ -146,13 +149,14 @@ static json_t *devices_json(const struct redline_plan *p)
     for (int i = 0; i < p->n_devices; i++) {
         const struct redline_plan_device *d = &p->devices[i];
         json_array_append_new(
-            all, json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "device",
+            all, json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "device",
                            d->label, "name", d->name, "backend", d->kind, "arch", d->arch, "n_blocks", d->n_blocks,
                            "memory_bytes", (json_int_t)d->total_bytes, "free_bytes", (json_int_t)d->free_bytes,
                            "cap_bytes", (json_int_t)d->cap_bytes, "margin_bytes", (json_int_t)d->margin_bytes,
                            "weight_bytes", (json_int_t)d->weight_bytes, "kv_bytes", (json_int_t)d->kv_bytes,
                            "buffer_bytes", (json_int_t)d->buffer_bytes, "scratch_bytes", (json_int_t)d->scratch_bytes,
-                           "sum_bytes", (json_int_t)d->sum_bytes, "left_bytes", (json_int_t)d->left_bytes));
+                           "sum_bytes", (json_int_t)d->sum_bytes, "left_bytes", (json_int_t)d->left_bytes,
+                           "looked_at", i == 0 || d->looked_at));
     }
     return all;
 }

@@ -86,21 +86,54 @@ static void warn(struct draft *d, const char *sentence)
     snprintf(d->warning + n, room, "%s%.*s", n ? "; " : "", (int)room, sentence);
 }
 
-/* A card that cannot be opened has no room. */
 static int add_gpu(struct draft *d, int gpu, uint64_t cap, struct redline_err *err)
 {
     struct backend_facts facts;
-    struct redline_err why;
     struct redline_plan_device *row = &d->devices[d->n_devices];
     TRY(backend_gpu->describe(gpu, &facts, err));
-    int status = backend_gpu->facts(gpu, &facts, &why);
-    if (status && must_have(d, gpu)) return err_set(err, status, "%s", why.message);
-    if (status) warn(d, why.message);
     set_row(row, backend_gpu, &facts);
     row->cap_bytes = cap;
     row->margin_bytes = GPU_MARGIN_BYTES;
     snprintf(row->label, sizeof row->label, "gpu%d", gpu);
     d->n_devices++;
+    return 0;
+}
+
+/* A card that cannot be opened has no room. */
+static int look_at_gpu(struct draft *d, int gpu, struct redline_err *err)
+{
+    struct backend_facts facts = {.free_bytes = 0};
+    struct redline_err why;
+    struct redline_plan_device *row = &d->devices[1 + gpu];
+    int status = backend_gpu->facts(gpu, &facts, &why);
+    if (status && must_have(d, gpu)) return err_set(err, status, "%s", why.message);
+    if (status) warn(d, why.message);
+    row->looked_at = true;
+    row->free_bytes = status ? 0 : facts.free_bytes;
+    return 0;
+}
+
+/* Whether GPUs that were looked at hold all that may go there. */
+static bool have_room(struct draft *d)
+{
+    struct spread_gpu gpus[SPREAD_MOST_GPUS];
+    struct spread_task task = draft_task(d, gpus);
+    bool room = spread_blocks(d->device, &d->missing, &task);
+    for (int i = 0; i < d->layout.n && d->wanted == SPREAD_AUTO; i++)
+        room = room && (d->fixed[i] != SPREAD_FREE || d->device[i] != SPREAD_CPU);
+    return room;
+}
+
+/* Looking at one opens it for this process, which takes time and memory: those that the user names, and of the others
+ * the first that are needed. */
+static int look_at_gpus(struct draft *d, struct redline_err *err)
+{
+    int n = d->n_devices - 1;
+    for (int i = 0; i < d->layout.n; i++)
+        if (d->fixed[i] != SPREAD_CPU && d->fixed[i] <= n && !d->devices[d->fixed[i]].looked_at)
+            TRY(look_at_gpu(d, d->fixed[i] - 1, err));
+    for (int g = 0; g < n && !have_room(d); g++)
+        if (!d->devices[1 + g].looked_at) TRY(look_at_gpu(d, g, err));
     return 0;
 }
 
@@ -143,12 +176,13 @@ static int find_devices(struct draft *d, const struct redline_engine_params *par
     int n = looked_for ? count_gpus(d) : 0;
     d->n_devices = 1; /* the CPU, looked at last: an open GPU takes memory of the host */
     if (n == 0) TRY(refuse_gpu(d, err));
-    for (int g = 0; g < n; g++) TRY(add_gpu(d, g, params->device_memory, err));
-    TRY(add_cpu(d, err));
     int beyond = n > 0 ? fixed_to_gpu(d, n) : -1;
-    if (beyond < 0) return 0;
-    return err_set(err, REDLINE_DEVICE, "the placement wants '%.*s' on gpu%d, and the last GPU is gpu%d",
-                   STR_ARG(d->layout.rows[beyond].largest), d->fixed[beyond] - 1, n - 1);
+    if (beyond >= 0)
+        return err_set(err, REDLINE_DEVICE, "the placement wants '%.*s' on gpu%d, and the last GPU is gpu%d",
+                       STR_ARG(d->layout.rows[beyond].largest), d->fixed[beyond] - 1, n - 1);
+    for (int g = 0; g < n; g++) TRY(add_gpu(d, g, params->device_memory, err));
+    TRY(look_at_gpus(d, err));
+    return add_cpu(d, err);
 }
 
 /* ---- the draft ------------------------------------------------------------------------------------- */

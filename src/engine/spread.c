@@ -159,6 +159,35 @@ static bool carry_out(uint8_t *device, struct spread_short *missing, const struc
     return try_choice(device, missing, t, c, share, whole);
 }
 
+/* A block that the user's words fix to this one. */
+static bool is_named(const struct spread_task *t, int g)
+{
+    for (int i = 0; i < t->n_blocks; i++)
+        if (t->blocks[i].fixed == 1 + g) return true;
+    return false;
+}
+
+/* Leaves a GPU out, if what was chosen fits all the same: then nothing has room there. */
+static bool leave_out(uint8_t *device, const struct spread_task *t, struct spread_gpu *gpus, struct choice c, int g)
+{
+    struct spread_gpu as_it_was = gpus[g];
+    if (is_named(t, g)) return true;
+    gpus[g] = (struct spread_gpu){.base_bytes = UINT64_MAX / 2};
+    bool fits = fits_choice(device, t, c);
+    if (!fits) gpus[g] = as_it_was;
+    return fits;
+}
+
+/* GPUs are taken in their order until they hold what was chosen, and those that are named; then every one is left out,
+ * the first first, without which it still fits.  t->gpus is gpus. */
+static void choose_gpus(uint8_t *device, const struct spread_task *t, struct spread_gpu *gpus, struct choice c)
+{
+    int last = t->n_gpus - 1;
+    if (!fits_choice(device, t, c)) return;
+    while (last >= 0 && leave_out(device, t, gpus, c, last)) last--;
+    for (int g = 0; g < last; g++) leave_out(device, t, gpus, c, g);
+}
+
 /* The most blocks in the order of auto that fit. */
 static struct choice auto_choice(uint8_t *device, const struct spread_task *t)
 {
@@ -177,8 +206,13 @@ static struct choice auto_choice(uint8_t *device, const struct spread_task *t)
 
 bool spread_blocks(uint8_t *device, struct spread_short *missing, const struct spread_task *t)
 {
+    struct spread_gpu gpus[SPREAD_MOST_GPUS];
+    struct spread_task chosen = *t;
     struct choice c = t->wanted == SPREAD_AUTO ? auto_choice(device, t) : (struct choice){t->wanted, -1};
-    return carry_out(device, missing, t, c);
+    chosen.gpus = gpus;
+    for (int g = 0; g < t->n_gpus; g++) gpus[g] = t->gpus[g];
+    choose_gpus(device, &chosen, gpus, c);
+    return carry_out(device, missing, &chosen, c);
 }
 
 int spread_most_layers(uint8_t *device, const struct spread_task *t)

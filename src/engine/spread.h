@@ -3,7 +3,9 @@
  *
  * Device 0 is the CPU, which has room for everything (whether it does, the plan says); device 1 + g is GPU g.  Blocks
  * come in the order in which they run.  GPUs take consecutive blocks, the first GPU the first of them, so that the
- * residual stream travels once between two; each in proportion to the room that it has, where possible whole layers. */
+ * residual stream travels once between two; each in proportion to the room that it has, where possible whole layers.
+ * No more GPUs take part than are needed: the first that together have room for what goes to GPUs, less those without
+ * which it fits all the same; and those that blocks are fixed to. */
 #ifndef SPREAD_H
 #define SPREAD_H
 

@@ -56,6 +56,10 @@ check "refused, found" 1 "gpu-refused" env SIMT_REFUSES=803 "$redline" doctor
 # a card that another process holds
 check "held" 0 "busy or unavailable; the CPU is used" env SIMT_HELD=0 "$redline" run -n 1
 check "another is used" 0 "gpu1 Simulated GPU: 9 of 10 blocks" env SIMT_DEVICES=2 SIMT_HELD=0 "$redline" run -n 1
+check "nobody needs it" 0 "" env SIMT_DEVICES=2 SIMT_HELD=1 \
+    sh -c "! '$redline' run -n 1 -ngl all 2>&1 >/dev/null | grep -e gpu1 -e warning"
+check "nor looks at it" 0 "Simulated GPU, not needed" env SIMT_DEVICES=2 SIMT_HELD=1 "$redline" plan "$demo"
+check "both are needed" 0 "gpu1 Simulated GPU: " env SIMT_DEVICES=2 "$redline" run -n 1 -ngl all --device-memory 262M
 check "held, and asked for" 3 "busy or unavailable" env SIMT_HELD=0 "$redline" run -n 1 -ngl all
 check "held, and required" 3 "busy or unavailable" env SIMT_HELD=0 "$redline" run -n 1 --require gpu
 

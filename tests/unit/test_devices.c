@@ -5,20 +5,11 @@
  * than it would like. */
 #include <stdlib.h>
 
-#include "base.h"
-#include "check.h"
 #include "fault.h"
 #include "hollow.h"
-#include "redline_probe.h"
-#include "scratch.h"
-#include "tiny.h"
-#include "twin_gpu.h"
+#include "on_twins.h"
 
-enum { N_IDS = 40, N_PREDICT = 5, BATCH = 16, CTX = 64, MOST_VOCAB = 1024, MOST_WIDTH = 1024, MOST_BLOCKS = 64 };
-
-static const uint64_t PLENTY = (uint64_t)1 << 40;
-
-static struct redline_err err;
+enum { N_IDS = 40, N_PREDICT = 5, MOST_VOCAB = 1024, MOST_WIDTH = 1024, MOST_BLOCKS = 64 };
 
 /* ---- what a model says -------------------------------------------------------------------------------- */
 
@@ -33,14 +24,6 @@ struct opened {
     const struct redline_engine_params *params;
     struct redline_engine_facts facts;
 };
-
-static int batch = BATCH; /* encoders read a text at once */
-
-static struct redline_engine_params params_of(const char *n_gpu_layers)
-{
-    return (struct redline_engine_params){.n_ctx = CTX, .n_threads = 1, .n_ubatch = batch, .n_outputs = BATCH,
-                                          .n_gpu_layers = n_gpu_layers};
-}
 
 static void run(struct opened *o, const struct redline_request *request, struct answers *out)
 {
@@ -180,12 +163,16 @@ static void check_way(const char *path, const char *name, const struct way *w, c
 
 static void check_numbers(const char *path, const char *name, int n_layers, const struct done *expected)
 {
+    struct redline_model *model;
+    OK(redline_model_open(&model, path, &err));
     for (int n_gpus = 1; n_gpus <= 3; n_gpus++)
         for (int n = 0; n <= n_layers; n++) {
             char text[16];
             snprintf(text, sizeof text, "%d", n);
-            check_way(path, name, &(struct way){"by number", n_gpus, PLENTY, params_of(text)}, expected);
+            uint64_t room = n_gpus == 1 ? PLENTY : tight(model, text, n_gpus);
+            check_way(path, name, &(struct way){"by number", n_gpus, room, params_of(text)}, expected);
         }
+    redline_model_close(&model);
 }
 
 /* Each block named, the CPU and two GPUs by turns. */
@@ -290,20 +277,6 @@ static void test_encoders(void **state)
 
 /* ---- plans and refusals --------------------------------------------------------------------------------- */
 
-enum { LAYERS = 6 };
-
-static struct redline_model *open_tiny(int n_experts)
-{
-    struct tiny m = tiny_default;
-    struct redline_model *model;
-    m.n_layers = LAYERS;
-    m.n_experts = n_experts;
-    m.n_used = n_experts / 2;
-    OK(tiny_write(SCRATCH("tiny.gguf"), &m, &err));
-    OK(redline_model_open(&model, SCRATCH("tiny.gguf"), &err));
-    return model;
-}
-
 /* What a GPU has to have for this plan. */
 static uint64_t needed(const struct redline_model *model, const char *n_gpu_layers)
 {
@@ -312,18 +285,6 @@ static uint64_t needed(const struct redline_model *model, const char *n_gpu_laye
     twin_set(1, PLENTY);
     OK(redline_plan(model, &params, &plan, &err));
     return plan.devices[1].sum_bytes;
-}
-
-static void expect_open(const struct redline_model *model, const struct redline_engine_params *params, int status,
-                        const char *says)
-{
-    struct redline_engine *engine;
-    err.message[0] = '\0';
-    int got = redline_engine_open(&engine, model, params, &err);
-    redline_engine_close(&engine);
-    if (got != status || !strstr(err.message, says))
-        fail_msg("status %d, expected %d; '%s' should say '%s'", got, status, err.message, says);
-    assert_int_equal(twin_n_open(), 0);
 }
 
 /* What is asked for and has no room is refused with what would fit, and that does. */
@@ -497,96 +458,6 @@ static void test_words(void **state)
     redline_model_close(&model);
 }
 
-static void keep_warning(void *user, const struct redline_event *event)
-{
-    if (event->kind == REDLINE_EVENT_WARNING) snprintf(user, 256, "%s", event->sentence);
-}
-
-static void test_without_gpus(void **state)
-{
-    struct redline_model *model = open_tiny(0);
-    struct redline_engine_params params = params_of("3");
-    struct redline_imatrix *matrix;
-    struct redline_plan plan;
-    (void)state;
-    twin_set(0, 0);
-    expect_open(model, &params, REDLINE_DEVICE, "3 of 6 layers are wanted on a GPU, and there is none");
-    params.n_gpu_layers = "auto";
-    expect_open(model, &params, 0, "");
-    params.placement = "^output=gpu";
-    expect_open(model, &params, REDLINE_DEVICE, "wants 'output.weight' on a GPU, and there is none");
-
-    twin_refuse("the twins' driver is too old");
-    expect_open(model, &params, REDLINE_DEVICE, "wants 'output.weight' on a GPU, and the twins' driver is too old");
-    char said[256] = "";
-    params = params_of("auto");
-    params.listener = keep_warning;
-    params.user = said;
-    expect_open(model, &params, 0, "");
-    assert_string_equal(said, "the twins' driver is too old; the CPU is used");
-    OK(redline_plan(model, &params, &plan, &err));
-    assert_string_equal(plan.warning, "the twins' driver is too old");
-    said[0] = '\0';
-    params.n_gpu_layers = "0"; /* what nobody asks for is not missed */
-    expect_open(model, &params, 0, "");
-    assert_string_equal(said, "");
-
-    twin_set(1, PLENTY); /* one that nobody asks for is not looked at */
-    params = params_of("0");
-    OK(redline_plan(model, &params, &plan, &err));
-    assert_int_equal(plan.n_devices, 1);
-    assert_int_equal(twin_n_facts(), 0);
-
-    OK(redline_imatrix_new(&matrix, &err)); /* what the CPU alone can do, it does */
-    params = params_of("auto");
-    params.imatrix = matrix;
-    expect_open(model, &params, 0, "");
-    OK(redline_plan(model, &params, &plan, &err));
-    assert_int_equal(plan.n_devices, 1);
-    params.n_gpu_layers = "1";
-    expect_open(model, &params, REDLINE_DEVICE, "an importance matrix");
-    redline_imatrix_free(&matrix);
-    redline_model_close(&model);
-}
-
-/* A card that another process holds has no room; it is an error where it was asked for, or any. */
-static void test_held(void **state)
-{
-    struct redline_model *model = open_tiny(0);
-    struct redline_plan plan;
-    char said[256] = "";
-    (void)state;
-    twin_set(2, PLENTY);
-    twin_hold(0);
-    struct redline_engine_params params = params_of("auto");
-    params.listener = keep_warning;
-    params.user = said;
-    expect_open(model, &params, 0, "");
-    assert_string_equal(said, "twin 0 is held by another; others are used");
-    OK(redline_plan(model, &params, &plan, &err));
-    assert_int_equal(plan.devices[1].n_blocks, 0);
-    assert_int_equal(plan.n_gpu_layers, LAYERS);
-    params.placement = "^output=gpu1";
-    expect_open(model, &params, 0, "");
-    params.placement = "^output=gpu0";
-    expect_open(model, &params, REDLINE_DEVICE, "twin 0 is held");
-    params.placement = "^output=gpu";
-    expect_open(model, &params, REDLINE_DEVICE, "twin 0 is held");
-    params = params_of("all");
-    expect_open(model, &params, REDLINE_DEVICE, "twin 0 is held");
-    params = params_of("1");
-    expect_open(model, &params, REDLINE_DEVICE, "twin 0 is held");
-    params = params_of("0");
-    params.placement = "^output=gpu1";
-    expect_open(model, &params, 0, "");
-    twin_hold(1);
-    params = params_of("auto");
-    OK(redline_plan(model, &params, &plan, &err));
-    assert_int_equal(plan.n_gpu_layers + plan.n_split_layers, 0);
-    assert_string_equal(plan.warning, "twin 0 is held by another; twin 1 is held by another");
-    redline_model_close(&model);
-}
-
 /* ---- in company, and when the system refuses --------------------------------------------------------------- */
 
 /* Requests that share steps, some at their prompt while others generate: the texts of the CPU alone. */
@@ -623,7 +494,7 @@ static void test_company(void **state)
     (void)state;
     generate_together(model, "0", on_cpu);
     for (size_t i = 0; i < COUNT_OF(numbers); i++) {
-        twin_set(2, PLENTY);
+        twin_set(2, tight(model, numbers[i], 2));
         generate_together(model, numbers[i], on_gpus);
         assert_memory_equal(on_gpus, on_cpu, sizeof on_cpu);
     }
@@ -651,25 +522,6 @@ static void test_kernels(void **state)
         seen[k.device] = true;
     }
     assert_true(seen[0] && seen[1]);
-    redline_engine_close(&engine);
-    redline_model_close(&model);
-}
-
-/* What is taken of a GPU after loading counts too: kernels, graphs. */
-static void test_taken_later(void **state)
-{
-    struct redline_model *model = open_tiny(0);
-    struct redline_engine *engine;
-    struct redline_engine_params params = params_of("all");
-    struct redline_device_use use;
-    (void)state;
-    twin_set(1, (uint64_t)1 << 30);
-    OK(redline_engine_open(&engine, model, &params, &err));
-    redline_engine_device(engine, 1, &use);
-    assert_true(use.used_bytes == use.planned_bytes);
-    twin_set_room(0, ((uint64_t)1 << 30) - (5u << 20));
-    redline_engine_device(engine, 1, &use);
-    assert_true(use.used_bytes == use.planned_bytes + (5u << 20));
     redline_engine_close(&engine);
     redline_model_close(&model);
 }
@@ -760,11 +612,8 @@ int main(void)
         cmocka_unit_test(test_cap),
         cmocka_unit_test(test_reasons),
         cmocka_unit_test(test_words),
-        cmocka_unit_test(test_without_gpus),
-        cmocka_unit_test(test_held),
         cmocka_unit_test(test_company),
         cmocka_unit_test(test_kernels),
-        cmocka_unit_test(test_taken_later),
         cmocka_unit_test(test_progress),
         cmocka_unit_test(test_every_refusal_of_the_system),
         cmocka_unit_test(test_families),

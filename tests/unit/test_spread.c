@@ -210,6 +210,43 @@ static void test_auto_is_the_most(void **state)
     assert_true(n_full > N_CASES / 10);
 }
 
+/* Without any GPU that is used and not named, what is on GPUs has no room on those that are used. */
+static void test_none_too_many(void **state)
+{
+    struct rng r;
+    int n_several = 0;
+    (void)state;
+    rng_seed(&r, 15);
+    for (int i = 0; i < N_CASES; i++) {
+        struct made m;
+        struct spread_short missing;
+        uint8_t device[MOST_BLOCKS], again[MOST_BLOCKS];
+        bool used[MOST_GPUS] = {false}, named[MOST_GPUS] = {false};
+        int n_used = 0;
+        make(&m, &r);
+        for (int g = 0; g < m.task.n_gpus; g++) m.gpus[g].base_bytes++; /* so that none is free */
+        if (!spread_blocks(device, &missing, &m.task)) continue;
+        int n_placed = n_on_gpus(&m, device);
+        for (int k = 0; k < m.task.n_blocks; k++) {
+            if (device[k]) used[device[k] - 1] = true;
+            if (m.blocks[k].fixed > 0 && m.blocks[k].fixed < SPREAD_ANY_GPU) named[m.blocks[k].fixed - 1] = true;
+        }
+        for (int g = 0; g < m.task.n_gpus; g++) {
+            n_used += used[g];
+            if (!used[g]) m.gpus[g].room_bytes = 0;
+        }
+        n_several += n_used > 1;
+        for (int g = 0; g < m.task.n_gpus; g++) {
+            uint64_t room = m.gpus[g].room_bytes;
+            if (!used[g] || named[g]) continue;
+            m.gpus[g].room_bytes = 0;
+            assert_false(spread_blocks(again, &missing, &m.task) && n_on_gpus(&m, again) >= n_placed);
+            m.gpus[g].room_bytes = room;
+        }
+    }
+    assert_true(n_several > N_CASES / 10);
+}
+
 /* ---- shares ----------------------------------------------------------------------------------------------- */
 
 static void test_shares(void **state)
@@ -217,11 +254,15 @@ static void test_shares(void **state)
     static const struct {
         uint64_t rooms[3];
         int layers[3]; /* of 24 */
-    } cases[] = {{{10000, 10000, 10000}, {8, 8, 8}},
-                 {{20000, 10000, 10000}, {12, 6, 6}},
+    } cases[] = {{{10000, 10000, 10000}, {24, 0, 0}}, /* one is enough */
+                 {{1000, 1000, 1000}, {8, 8, 8}},
+                 {{1410, 710, 710}, {12, 6, 6}},
                  {{1210, 1210, 10}, {12, 12, 0}},
-                 {{310, 100000, 310}, {0, 24, 0}},
-                 {{310, 2410, 0}, {2, 22, 0}}};
+                 {{1210, 1210, 10000}, {12, 12, 0}}, /* and the first two */
+                 {{310, 100000, 310}, {0, 24, 0}},   /* the second alone, */
+                 {{310, 2410, 0}, {0, 24, 0}},       /* if only just */
+                 {{310, 2210, 0}, {3, 21, 0}},
+                 {{310, 1210, 1210}, {0, 12, 12}}};
     (void)state;
     for (size_t c = 0; c < COUNT_OF(cases); c++) {
         struct made m = {.task = {.n_gpus = 3, .n_layers = 24, .wanted = 24}};
@@ -249,6 +290,7 @@ int main(void)
         cmocka_unit_test(test_most_layers),
         cmocka_unit_test(test_more_room_never_places_less),
         cmocka_unit_test(test_auto_is_the_most),
+        cmocka_unit_test(test_none_too_many),
         cmocka_unit_test(test_shares),
     };
     return cmocka_run_group_tests_name("spread", tests, NULL, NULL);

@@ -271,6 +271,8 @@ struct redline_request {
     bool unscaled;         /* EMBED: vectors as the model gives them, not of length 1 */
     size_t score_from;     /* SCORE: the first scored position; tokens before it are context alone.  0: all are
                               scored, which gives each token but the first its log-probability */
+    bool as_generated;     /* SCORE: by the arithmetic of generated tokens, not by that of texts; as generating itself
+                              with an engine whose n_ubatch is 1 */
     float *logits;         /* SCORE: room for [n_ids - score_from, n_vocab] raw logits, those after each scored
                               position, filled until DONE; may be NULL */
 };

@@ -15,7 +15,7 @@ struct logits {
     const char *model_path, *tokens, *tokens_file, *out_path, *type_k, *type_v;
     struct placement where;
     int n_threads, n_ubatch;
-    bool exact;
+    bool exact, generated;
     float *rows;     /* [n_ids, V], or one vector; written at once, so that no half file stays */
     size_t rows_bytes;
 };
@@ -32,7 +32,8 @@ static int score(struct logits *l, struct redline_engine *engine, const int32_t 
     struct redline_job *job;
     struct redline_event done;
     TRY(keep_rows(l, n * redline_n_vocab(engine), err));
-    struct redline_request request = {.kind = REDLINE_SCORE, .ids = ids, .n_ids = n, .logits = l->rows};
+    struct redline_request request = {
+        .kind = REDLINE_SCORE, .ids = ids, .n_ids = n, .as_generated = l->generated, .logits = l->rows};
     TRY(redline_submit(&job, engine, &request, err));
     int status = redline_wait(job, &done, err);
     redline_job_free(&job);
@@ -60,6 +61,9 @@ static int compute(struct logits *l, const struct redline_model *model, const in
     struct redline_engine *engine;
     struct cmd_progress warnings = {0}; /* shows no progress */
     redline_file_facts(model, &facts);
+    bool pooled = facts.encoder || facts.pooling != REDLINE_POOL_DEFAULT;
+    if (pooled && l->generated) return err_set(err, REDLINE_ARG, "--generated: an embedding model generates nothing");
+    if (l->generated) l->n_ubatch = 1;
     int n_ctx = (int)MIN(n, (size_t)1 << 28), n_ubatch = facts.encoder ? MAX(l->n_ubatch, n_ctx) : l->n_ubatch;
     struct redline_engine_params params = {.n_threads = l->n_threads,
                                            .n_ctx = n_ctx,
@@ -71,7 +75,6 @@ static int compute(struct logits *l, const struct redline_model *model, const in
                                            .listener = cmd_on_load,
                                            .user = &warnings};
     TRY(placement_open(&engine, model, &params, &l->where, err));
-    bool pooled = facts.encoder || facts.pooling != REDLINE_POOL_DEFAULT;
     int status = pooled ? embed(l, engine, ids, n, err) : score(l, engine, ids, n, err);
     redline_engine_close(&engine);
     return status;
@@ -114,6 +117,7 @@ int cmd_logits(int argc, char **argv)
         {"--tokens", "IDS", OPT_STRING, &l.tokens, 0, 0, "token ids, separated by commas"},
         {"--tokens-file", "FILE", OPT_STRING, &l.tokens_file, 0, 0, "the same from a file"},
         {"-o, --output", "FILE", OPT_STRING, &l.out_path, 0, 0, "where to write; - for standard output"},
+        {"--generated", NULL, OPT_FLAG, &l.generated, 0, 0, "token by token, as if they were being generated (-ub 1)"},
         settings_opt(&set, SETTING_N_THREADS, &l.n_threads),
         settings_opt(&set, SETTING_N_UBATCH, &l.n_ubatch),
         settings_opt(&set, SETTING_TYPE_K, &l.type_k),

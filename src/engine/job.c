@@ -186,6 +186,7 @@ int redline_submit(struct redline_job **out, struct redline_engine *e, const str
     job->logprobs = r->logprobs || r->kind == REDLINE_SCORE;
     job->score_from = r->kind == REDLINE_SCORE ? r->score_from : 0;
     job->unscaled = r->unscaled;
+    job->as_generated = r->as_generated;
     job->logits = r->logits;
     job->session = r->session;
     job->seq = -1;

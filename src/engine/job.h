@@ -45,7 +45,7 @@ struct redline_job {
     uint64_t serial, submit_ns;
     enum redline_kind kind;
     enum redline_pooling pooling;
-    bool ignore_end, logprobs, unscaled;
+    bool ignore_end, logprobs, unscaled, as_generated;
     int32_t *prompt;               /* [n_prompt], owned */
     size_t n_prompt;
     size_t n_most;                 /* tokens to generate at most */

@@ -85,7 +85,7 @@ static bool embed_takes(struct redline_job *job, size_t n, struct outcome_rows *
 
 static unsigned score_wants(const struct redline_job *job, size_t i)
 {
-    return i >= job->score_from ? MODEL_LOGITS : 0;
+    return (i >= job->score_from ? MODEL_LOGITS : 0) | (job->as_generated ? MODEL_GENERATED : 0);
 }
 
 static bool score_takes(struct redline_job *job, size_t n, struct outcome_rows *rows, enum redline_stop *stop)

@@ -38,6 +38,19 @@ r = json.load(open("run"))
 d = {x["device"]: x for x in r["devices"]}
 print(d["gpu0"]["n_ops"] > 20, d["cpu"]["n_ops"] > 20, r["n_gpu_layers"])'
 
+# logits as of a text and as of generated tokens: other kernels, near one another and near the CPU
+for form in "" --generated; do
+    "$redline" logits "$demo" --tokens 5,6,7,8 -ngl 0 $form -o "cpu$form"
+    "$redline" logits "$demo" --tokens 5,6,7,8 -ngl all $form -o "gpu$form"
+done
+check "both forms" 0 "True True True" python3 -c 'import array
+def read(name):
+    return array.array("f", open(name, "rb").read())
+def near(a, b):
+    return len(a) == len(b) == 4 * 2048 and sum((x - y) ** 2 for x, y in zip(a, b)) <= 4e-4 * sum(x * x for x in a)
+text, generated = read("gpu"), read("gpu--generated")
+print(text != generated, near(read("cpu"), text), near(read("cpu--generated"), generated))'
+
 # required and refused before anything is read
 check "required" 0 "" "$redline" run -q -n 1 --require gpu
 check "required, no room" 3 "no part of the model fits" "$redline" run -n 1 --require gpu --device-memory 100M

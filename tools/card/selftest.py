@@ -153,14 +153,21 @@ class Case(unittest.TestCase):
         self.quiet(speeds.alone, self.s, plan.TINY, made)
         return made
 
-    def whole(self, *words):
-        """The script itself, from another folder."""
+    def whole(self, *words, end_after=None):
+        """The script itself, from another folder; told to end when a file is there."""
         script = os.path.join(plan.ROOT, "tools", "gpu")
         shutil.copy(os.path.join(plan.ROOT, "docs", "gpu.md"), self.at("gpu.md"))
         os.makedirs(self.at("models"), exist_ok=True)
-        return subprocess.run([sys.executable, script, "--no-build", "--tiny", "--redline", "./redline",
-                               "--bcheck", "./bcheck", "--results", "gpu.json", "--document", "gpu.md", "--models",
-                               "models", *words], cwd=self.folder, capture_output=True, text=True, check=False)
+        command = [sys.executable, script, "--no-build", "--tiny", "--redline", "./redline", "--bcheck", "./bcheck",
+                   "--results", "gpu.json", "--document", "gpu.md", "--models", "models", *words]
+        child = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        until = time.monotonic() + 30
+        while end_after and not os.path.exists(self.at(end_after)) and time.monotonic() < until:
+            time.sleep(0.1)
+        if end_after:
+            child.terminate()
+        out, err = child.communicate()
+        return subprocess.CompletedProcess(command, child.returncode, out, err)
 
 
 class TestRunning(Case):
@@ -411,6 +418,13 @@ class TestWhole(Case):
         self.assertIn("**FAILED**: exit code 1: FAIL a\\|b |", text)
         self.assertIn("**A check failed", text)
 
+    def test_interrupted(self):
+        self.order(run="hang")
+        done = self.whole(end_after="child")
+        self.assertEqual(done.returncode, 4, done.stdout + done.stderr)
+        with open(self.at("gpu.md")) as f:
+            self.assertIn("`build-cuda/bcheck`) | passed |", f.read())
+
     def test_no_card(self):
         self.order(card=None)
         done = self.whole()
@@ -421,6 +435,14 @@ class TestWhole(Case):
 
     def test_empty_tables(self):
         self.assertGreater(tables.tables({}, plan.FULL).count(tables.NEVER), 60)
+
+    def test_tables_of_what_is_unknown(self):
+        row = {"n_prompt": 16, "n_gen": 0, **dict.fromkeys(speeds.KEPT[3:])}
+        card = {"name": "Made", "arch": "9.0", "read_bytes_s": 0}
+        kept = {"card": {"gpus": [card], "smi": "", "version": "redline 9"},
+                "speed/stories15m/Q8_0/pp16": {"rows": [row]}, "capped/stories15m/Q8_0/8G": {"rows": [row]},
+                "scaling/stories15m/Q8_0/50": {"rows": [row]}}
+        self.assertIn("| reading memory, GB/s | not measured |", tables.tables(kept, plan.TINY))
 
 
 @unittest.skipUnless(shutil.which("objdump") and shutil.which("nm"), "there are no binutils")

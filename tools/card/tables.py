@@ -1,4 +1,6 @@
 """The tables of docs/gpu.md, from what is kept."""
+import re
+
 from .checks import MOST_DISTANCE, MOST_DISTANCE_MADE
 from .steps import Failed
 
@@ -28,7 +30,8 @@ def row_of(value, **wanted):
 
 
 def speed_of(kept, model, test):
-    return row_of(kept.get(f"speed/{model.name}/{test.name}"))
+    row = row_of(kept.get(f"speed/{model.name}/{test.name}"))
+    return row if row.get("median_ts") else {}
 
 
 def in_cell(text):
@@ -38,6 +41,10 @@ def in_cell(text):
 # ---- the card and the checks -------------------------------------------------------------------------------------
 
 
+def limit_text(card, key, unit):
+    return "%.1f" % (card[key] / unit) if card.get(key) else "not measured"
+
+
 def card_lines(kept):
     card = kept.get("card")
     if not card:
@@ -45,9 +52,10 @@ def card_lines(kept):
     g = card["gpus"][0]
     return [f"Measured on {g['name']} (compute capability {g['arch']}), {card['smi'] or 'no nvidia-smi'}; "
             f"{card['version']}.", "", *table(["limit of this card", "measured"],
-                       [["reading memory, GB/s", figure(g["read_bytes_s"] / 1e9)],
-                        ["copying within memory (both ways), GB/s", figure(g["copy_bytes_s"] / 1e9)],
-                        ["products of BF16 (mma, operands in registers), TOPS", figure(g["bf16_ops_s"] / 1e12)]]), ""]
+                       [["reading memory, GB/s", limit_text(g, "read_bytes_s", 1e9)],
+                        ["copying within memory (both ways), GB/s", limit_text(g, "copy_bytes_s", 1e9)],
+                        ["products of BF16 (mma, operands in registers), TOPS",
+                         limit_text(g, "bf16_ops_s", 1e12)]]), ""]
 
 
 def verdict(check):
@@ -144,9 +152,8 @@ def scaling_lines(kept, plan):
 def where(row):
     """Whole layers, and blocks of all: what ran, as the row of a speed says ('gpu0:5:24 cpu:5:22')."""
     n = {"cpu": 0, "gpu": 0}
-    for part in row["placement"].split():
-        device, blocks, _ = part.split(":")
-        n[device[:3]] += int(blocks)
+    for device, blocks in re.findall(r"\b(cpu|gpu)\d*:(\d+):", row["placement"] or ""):
+        n[device] += int(blocks)
     return f"{row['n_gpu_layers']} ({n['gpu']} of {n['cpu'] + n['gpu']})"
 
 

@@ -107,9 +107,16 @@ def text(s):
 # ---- logits ------------------------------------------------------------------------------------------------------
 
 
+class SlowCpu(Failed):
+    """It had no time to say what is right: nothing is known of the card."""
+
+
 def logits(s, model, layers, form, n_tokens, path):
     ids = ",".join(str(i % 23 + 3) for i in range(n_tokens))
     done = s.redline(["logits", model, "--tokens", ids, "-o", path, "-ngl", layers] + FORMS[form], MOST_SECONDS)
+    if s.late and layers == "0":
+        s.late = False
+        raise SlowCpu(f"{form}, on the CPU: {done.why}")
     if done.why:
         raise Failed(f"{form}, -ngl {layers}: {done.why}")
     values = array.array("f")
@@ -136,6 +143,8 @@ def compare(s, model, n_tokens, most):
         for form in FORMS:
             try:
                 d = distance(*(logits(s, model, layers, form, n_tokens[form], path) for layers in ("0", "all")))
+            except SlowCpu:
+                raise
             except Failed as e:
                 return None, str(e)
             if not d <= most:  # nor is NaN

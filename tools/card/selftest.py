@@ -62,8 +62,8 @@ elif command == "run":
     print(orders.get("text on the GPU", "Once upon a time") if on_gpu else "Once upon a time")
 elif command == "logits":
     values = [3.0, 4.0]
+    obey("logits" if on_gpu else "logits of the CPU")
     if on_gpu:
-        obey("logits")
         values = [float(x) for x in orders.get("generated" if "--generated" in words else "text", values)]
     with open(of("-o"), "wb") as f:
         array.array("f", values).tofile(f)
@@ -358,6 +358,14 @@ class TestModels(Case):
             self.alone()
         self.assertNotIn("speed/stories15m/Q8_0/tg4@0", self.s.kept)
         self.assertIn("was ended for its time", self.s.left_out[0])
+
+    def test_slow_cpu_says_nothing_of_the_card(self):
+        self.order(logits_of_the_CPU="hang")
+        with mock.patch.object(checks, "MOST_SECONDS", 1):
+            self.alone()
+        self.assertNotIn("check/made/stories15m/Q8_0", self.s.kept)
+        self.assertIn("speed/stories15m/Q8_0/pp16", self.s.kept)
+        self.assertIn("on the CPU: longer than 1 s", self.s.failed[0])
 
     def test_removed(self):
         made = self.alone()

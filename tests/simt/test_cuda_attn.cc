@@ -139,6 +139,7 @@ struct scene {
     int n_window, ring_pages;
     int n_multiprocessors;
     float loud; /* how far scores spread; 0: 1 */
+    float even; /* all scores are this, and values 1 in the first half of positions, -1 in the other; 0: random */
 };
 
 struct world { /* a scene in memory */
@@ -166,9 +167,17 @@ static size_t page_of(const struct world *w, int seq, int at)
                             : (size_t)w->table[(size_t)(seq * max_pages + nth)];
 }
 
-/* Random rows at all positions of all sequences; what is nobody's stays NaN. */
+/* A number at a position of n. */
+static float number_at(const struct scene *s, bool is_value, int at, int n, float loud)
+{
+    if (s->even == 0) return loud * (float)rng_normal(&rng);
+    return is_value && 2 * at >= n ? -1 : 1;
+}
+
+/* Rows at all positions of all sequences; what is nobody's stays NaN. */
 static char *make_pages(struct world *w, enum dtype type, int d, size_t bytes, std::vector<float> *values, float loud)
 {
+    bool is_value = values == &w->v;
     int heads = w->s->n_kv_heads, n_pages = w->n_seqs * (w->s->ring_pages ? w->s->ring_pages
                                                                           : CEIL_DIV(w->n_ctx, KV_PAGE));
     size_t page_bytes = (size_t)heads * KV_PAGE * bytes, padded = (size_t)kv_padded(type, d);
@@ -178,7 +187,8 @@ static char *make_pages(struct world *w, enum dtype type, int d, size_t bytes, s
     for (int seq = 0; seq < w->n_seqs; seq++)
         for (int at = 0; at < w->n_kv[(size_t)seq]; at++)
             for (int h = 0; h < heads; h++) {
-                for (int c = 0; c < d; c++) row[(size_t)c] = loud * (float)rng_normal(&rng);
+                for (int c = 0; c < d; c++)
+                    row[(size_t)c] = number_at(w->s, is_value, at, w->n_kv[(size_t)seq], loud);
                 char *to = &pages[page_of(w, seq, at) * page_bytes + (size_t)(h * KV_PAGE + at % KV_PAGE) * bytes];
                 kern_scalar.encode[type](to, row.data(), padded);
                 kern_scalar.decode[type](back.data(), to, padded);
@@ -263,7 +273,8 @@ static void make_op(struct world *w)
 {
     const struct scene *s = w->s;
     w->q.resize(w->pos.size() * (size_t)(s->n_heads * s->d_k));
-    for (float &x : w->q) x = (float)rng_normal(&rng);
+    for (float &x : w->q)
+        x = s->even != 0 ? s->even / sqrtf((float)s->d_k) : (float)rng_normal(&rng);
     for (int h = 0; h < s->n_heads; h++) w->sinks.push_back((float)rng_normal(&rng) * 3);
     w->op.q = on_device(w->q);
     w->op.n_heads = s->n_heads;
@@ -350,7 +361,7 @@ static void expect(const struct world *w, size_t t, int h, std::vector<double> *
             (*bound)[(size_t)c] += score[i] / l * fabs(v);
         }
     double share = rounded ? 0x1p-8 : 0;
-    for (double &x : *bound) x *= 3 * off + share + (double)(at.size() + 32) * 0x1p-24;
+    for (double &x : *bound) x *= s->even != 0 ? 0x1p-22 : 3 * off + share + (double)(at.size() + 32) * 0x1p-24;
 }
 
 static void judge(const struct world *w, const std::vector<float> &got)
@@ -479,6 +490,20 @@ static void test_lengths(void **)
     check(s, 1);
 }
 
+/* Early and late positions weigh the same, however many pages and pieces are between them; all is exact but for that. */
+static void test_even_scores_at_depth(void **)
+{
+    for (float score : {20.0f, 75.0f, 300.0f})
+        for (bool generated : {false, true}) {
+            struct scene s = plain("even scores", DTYPE_F16, 64, 2, 1, {{0, 128 * KV_PAGE, 1, generated}}, CUDA_TILES);
+            s.even = score;
+            for (int n : {1, 24}) {
+                s.n_multiprocessors = n;
+                check(s, 1);
+            }
+        }
+}
+
 static const struct {
     enum window_kind kind;
     int n;
@@ -579,6 +604,7 @@ int main(void)
         cmocka_unit_test(test_groups_of_queries),
         cmocka_unit_test(test_latent_rows),
         cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_even_scores_at_depth),
         cmocka_unit_test(test_windows_rings_and_what_shapes_scores),
         cmocka_unit_test(test_texts_in_float32),
         cmocka_unit_test(test_texts_of_all_types_and_widths),

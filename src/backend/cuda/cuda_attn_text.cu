@@ -189,8 +189,10 @@ LANE float soften_row(const struct op_attend &op, const struct text_shared &s, f
     for (int i = 0; i < 16; i++) top = fmaxf(top, scores[i / 2][2 * HALF + i % 2]);
     top = fmaxf(top, warp_xor(top, 1));
     top = fmaxf(top, warp_xor(top, 2));
-    float base = top == -INFINITY ? 0 : top * LOG2_E; /* nothing seen so far */
-    float factor = exp2_near(fmaf(r->m, LOG2_E, -base)), sum = 0;
+    /* Rounded alike whenever a score is the largest: a factor of nearly 1 at every page would weigh the first ones more
+     * or less than the last. */
+    float base = top == -INFINITY ? 0 : mul_rounded(top, LOG2_E); /* nothing seen so far */
+    float factor = r->m == top ? 1 : exp2_near(mul_rounded(r->m, LOG2_E) - base), sum = 0;
 #pragma unroll
     for (int i = 0; i < 16; i++) {
         float *score = &scores[i / 2][2 * HALF + i % 2];

@@ -2,9 +2,9 @@
  *
  * A block takes one KV head and a tile of consecutive tokens: the rows of its products are those tokens, times the
  * query heads that share the KV head.  It walks the pages that any of them sees.  A page comes to shared memory as
- * bytes, its values while its keys are multiplied and the next keys while its values are; there it is rounded to BF16,
- * once for all rows.  Scores, their softmax and sums of values are float32 and stay in registers; shares of the softmax
- * are rounded for their product with the values.
+ * bytes, its values while its keys are multiplied and the next keys while its values are, or each one product sooner
+ * where there is room for both; there it is rounded to BF16, once for all rows.  Scores, their softmax and sums of
+ * values are float32 and stay in registers; shares of the softmax are rounded for their product with the values.
  *
  * Tokens that a model made go with cuda_attn.cu, and so does what is no multiple of 16 or too wide. */
 #include "cuda_attn.cuh"
@@ -29,33 +29,35 @@ struct text_tile {
 struct text_shared { /* parts of shared memory */
     char *q;         /* [rows, k_columns] BF16 */
     char *tile;      /* [KV_PAGE, k_columns or v_columns] BF16 of keys, then of values */
-    char *k, *v;     /* rows of a page as they are cached */
+    char *k, *v;     /* rows of a page as they are cached; one place where there is no room for two */
     struct attn_sight *sight; /* [rows] */
     float *slope;    /* [rows] */
     int *pos;        /* [rows] */
     int k_columns, v_columns; /* multiples of 64 */
 };
 
-static LANE struct text_shared lay_out(const struct kv_layer &kv, int rows)
+static LANE struct text_shared lay_out(const struct kv_layer &kv, int rows, bool one_page)
 {
     struct text_shared s;
+    int k_bytes = KV_PAGE * (int)kv.k_row_bytes, v_bytes = KV_PAGE * (int)kv.v_row_bytes;
     s.k_columns = ROUND_UP(kv.d_k, 64);
     s.v_columns = ROUND_UP(kv.d_v, 64);
     s.q = shared_memory();
     s.tile = s.q + 2 * rows * s.k_columns;
     s.k = s.tile + 2 * KV_PAGE * MAX(s.k_columns, s.v_columns);
-    s.v = s.k + KV_PAGE * (int)kv.k_row_bytes;
-    s.sight = (struct attn_sight *)(s.v + KV_PAGE * (int)kv.v_row_bytes);
+    s.v = one_page ? s.k : s.k + k_bytes;
+    s.sight = (struct attn_sight *)(s.k + (one_page ? MAX(k_bytes, v_bytes) : k_bytes + v_bytes));
     s.slope = (float *)(s.sight + rows);
     s.pos = (int *)(s.slope + rows);
     return s;
 }
 
-static size_t tile_bytes(const struct kv_layer *kv, int rows)
+static size_t tile_bytes(const struct kv_layer *kv, int rows, bool one_page)
 {
+    size_t k_bytes = KV_PAGE * kv->k_row_bytes, v_bytes = KV_PAGE * kv->v_row_bytes;
     size_t k_columns = (size_t)ROUND_UP(kv->d_k, 64), v_columns = (size_t)ROUND_UP(kv->d_v, 64);
     return 2 * ((size_t)rows * k_columns + KV_PAGE * MAX(k_columns, v_columns)) +
-           KV_PAGE * (kv->k_row_bytes + kv->v_row_bytes) +
+           (one_page ? MAX(k_bytes, v_bytes) : k_bytes + v_bytes) +
            (size_t)rows * (sizeof(struct attn_sight) + sizeof(float) + sizeof(int));
 }
 
@@ -89,6 +91,24 @@ static LANE size_t row_at(const struct op_attend &op, const struct text_tile &t,
 {
     size_t head = (size_t)(t.head * t.n_share + i % t.n_share);
     return ((size_t)(t.token + i / t.n_share) * (size_t)op.n_heads + head) * (size_t)d;
+}
+
+/* Begins to copy what the tile sees of the page at position `page`. */
+static LANE void copy_page(const struct cuda_batch &batch, const struct kv_layer &kv, const struct text_tile &t,
+                           const struct text_shared &s, bool is_values, int page)
+{
+    if (page < t.any.to)
+        attn_copy_rows(is_values ? s.v : s.k, batch, kv, is_values, t.seq, t.head, page, MAX(page, t.any.from),
+                       MIN(page + KV_PAGE, t.any.to));
+    copy_commit();
+}
+
+/* Until what was begun is there; of two pages under way, the one that was begun first. */
+static LANE void wait_page(bool one_page)
+{
+    if (one_page) copy_wait<0>();
+    copy_wait<1>();
+    block_barrier();
 }
 
 /* Queries, times the scale, as BF16; what rows see.  A row that is none sees nothing. */
@@ -265,20 +285,18 @@ LANE void store_rows(const struct op_attend &op, const struct text_tile &t, floa
 /* MT tiles of 16 rows to a warp; values of up to 8 VT numbers. */
 template <int MT, int VT>
 static __global__ void __launch_bounds__(THREADS, MT * VT > 16 ? 2 : 3)
-    attend_text(const struct op_attend op, const struct cuda_batch batch)
+    attend_text(const struct op_attend op, const struct cuda_batch batch, bool one_page)
 {
     enum { ROWS = 16 * WARPS * MT };
     grid_wait();
     grid_release();
     const struct kv_layer &kv = op.kv;
     const struct text_tile t = tile_of(op, batch);
-    const struct text_shared s = lay_out(kv, ROWS);
+    const struct text_shared s = lay_out(kv, ROWS, one_page);
     int first_row = (int)threadIdx.x / 32 * 16 * MT, page = t.any.from / KV_PAGE * KV_PAGE;
 
-    attn_copy_rows(s.k, batch, kv, false, t.seq, t.head, page, MAX(page, t.any.from), MIN(page + KV_PAGE, t.any.to));
-    copy_commit();
-    attn_copy_rows(s.v, batch, kv, true, t.seq, t.head, page, MAX(page, t.any.from), MIN(page + KV_PAGE, t.any.to));
-    copy_commit();
+    copy_page(batch, kv, t, s, false, page);
+    if (!one_page) copy_page(batch, kv, t, s, true, page);
     load_queries(op, batch, t, s, ROWS);
 
     float sums[MT][VT][4], scores[MT][8][4];
@@ -290,15 +308,13 @@ static __global__ void __launch_bounds__(THREADS, MT * VT > 16 ? 2 : 3)
 
     for (; page < t.any.to; page += KV_PAGE) {
         int from = MAX(t.any.from - page, 0), to = MIN(t.any.to - page, (int)KV_PAGE), next = page + KV_PAGE;
-        bool more = next < t.any.to, masked = page < t.all.from || next > t.all.to;
-        copy_wait<1>();
-        block_barrier();
+        bool masked = page < t.all.from || next > t.all.to;
+        wait_page(one_page);
 #define ROUND_KEYS(type) round_rows<type>(s.tile, s.k_columns, s.k, (int)kv.k_row_bytes, kv.d_k, from, to)
         ATTN_BY_TYPE(kv.type_k, ROUND_KEYS)
 #undef ROUND_KEYS
         block_barrier();
-        if (more) attn_copy_rows(s.k, batch, kv, false, t.seq, t.head, next, next, MIN(next + KV_PAGE, t.any.to));
-        copy_commit();
+        copy_page(batch, kv, t, s, one_page, one_page ? page : next);
         multiply_keys<MT>(scores, s, first_row, kv.d_k);
 #pragma unroll
         for (int i = 0; i < MT; i++) {
@@ -309,14 +325,12 @@ static __global__ void __launch_bounds__(THREADS, MT * VT > 16 ? 2 : 3)
 #pragma unroll
             for (int j = 0; j < 4 * VT; j++) sums[i][j / 4][j % 4] *= j % 4 < 2 ? low : high;
         }
-        copy_wait<1>();
-        block_barrier();
+        wait_page(one_page);
 #define ROUND_VALUES(type) round_rows<type>(s.tile, s.v_columns, s.v, (int)kv.v_row_bytes, kv.d_v, from, to)
         ATTN_BY_TYPE(kv.type_v, ROUND_VALUES)
 #undef ROUND_VALUES
         block_barrier();
-        if (more) attn_copy_rows(s.v, batch, kv, true, t.seq, t.head, next, next, MIN(next + KV_PAGE, t.any.to));
-        copy_commit();
+        copy_page(batch, kv, t, s, !one_page, next);
         multiply_values<MT, VT>(sums, scores, s);
     }
     store_rows<MT, VT>(op, t, sums, state, first_row);
@@ -346,12 +360,12 @@ bool cuda_attn_takes_text(const struct cuda_run *run, const struct op_attend *op
     int rows = tile_rows(kv->d_v);
     return run->form == CUDA_TILES && rounds(kv->type_k, kv->d_k) && rounds(kv->type_v, kv->d_v) && kv->v != kv->k &&
            op->n_heads / kv->n_heads * tile_tokens(&run->b->limits) <= rows &&
-           tile_bytes(kv, rows) <= run->d->most_shared_bytes;
+           tile_bytes(kv, rows, true) <= run->d->most_shared_bytes;
 }
 
 static const struct {
     int v_widest;
-    void (*kernel)(const struct op_attend, const struct cuda_batch);
+    void (*kernel)(const struct op_attend, const struct cuda_batch, bool one_page);
 } variants[] = {
     {64, attend_text<2, 8>},   {80, attend_text<2, 10>},  {96, attend_text<2, 12>},
     {128, attend_text<2, 16>}, {192, attend_text<1, 24>}, {WIDEST, attend_text<1, 32>},
@@ -360,11 +374,13 @@ static const struct {
 void cuda_attn_text(struct cuda_run *run, const struct op_attend *op)
 {
     const struct kv_layer *kv = &op->kv;
+    int rows = tile_rows(kv->d_v);
+    bool one_page = tile_bytes(kv, rows, false) > run->d->most_shared_bytes;
     size_t i = 0;
     while (kv->d_v > variants[i].v_widest) i++;
     dim3 grid((unsigned)kv->n_heads, (unsigned)run->n_text_tiles);
     device_launch(run->d, "attention of a text", variants[i].kernel, grid, dim3(THREADS),
-                  tile_bytes(kv, tile_rows(kv->d_v)), *op, run->batch);
+                  tile_bytes(kv, rows, one_page), *op, run->batch, one_page);
 }
 
 void cuda_attn_sort(const struct step_batch *batch, const struct step_limits *l, int4 *tiles, int32_t *singles,

@@ -186,17 +186,6 @@ LANE void grid_release()
 {
 }
 
-LANE void device_fence()
-{
-}
-
-LANE int device_add(int *counter, int n)
-{
-    int before = *counter;
-    *counter += n;
-    return before;
-}
-
 /* ---- memory ----------------------------------------------------------------------------------------- */
 
 template <typename T> LANE T *simt_aligned(T *p, simt_place at)

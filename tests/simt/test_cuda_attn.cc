@@ -254,7 +254,6 @@ static void make_run(struct world *w)
     l->d_k = kv_padded(w->op.kv.type_k, s->d_k);
     l->d_v = kv_padded(w->op.kv.type_v, s->d_v);
     w->b.scratch.partial = on_device(std::vector<float>(cuda_attn_partial_floats(l), NAN));
-    w->b.scratch.counters = on_device(std::vector<int32_t>(CUDA_ATTN_MOST_BLOCKS, 0));
     struct step_batch batch = {};
     batch.n_tokens = n;
     batch.pos = w->pos.data();
@@ -408,7 +407,6 @@ static void check(const struct scene &s, int n_seeds = 4)
         else if (memcmp(got.data(), first.data(), n * sizeof(float)))
             fail_msg("%s: other bits in another order", s.name);
     }
-    for (int32_t c : on_host(w.b.scratch.counters, CUDA_ATTN_MOST_BLOCKS)) assert_int_equal(c, 0);
     cudaDeviceReset();
 }
 
@@ -501,7 +499,31 @@ static void test_lengths(void **)
     check(s, 1);
 }
 
-/* Early and late positions weigh the same, however many pages and pieces are between them; all is exact but for that. */
+/* Of the longest sequence a warp merges several rounds of pieces; of the shortest most have no positions. */
+static void test_many_pieces(void **)
+{
+    std::vector<run_of> runs = {{0, 2600, 1, true}, {1, 40, 1, true}, {2, 1, 1, true}, {3, 1100, 1, true}};
+    struct scene s = plain("many pieces", DTYPE_Q8_0, 128, 2, 1, runs, CUDA_CODES);
+    s.n_multiprocessors = 160;
+    s.sinks = true;
+    check(s, 2);
+    s = plain("many pieces of any width", DTYPE_F16, 20, 3, 1, {{0, 2600, 1, true}, {1, 40, 1, true}}, CUDA_CODES);
+    s.n_multiprocessors = 160;
+    check(s, 1);
+    for (int n : {10, 60}) {
+        s = plain("many pieces of latent rows", DTYPE_F16, 576, 16, 1, single(1100), CUDA_CODES);
+        s.d_v = 512;
+        s.latent = true;
+        s.n_multiprocessors = n;
+        check(s, 1);
+    }
+    s = plain("pieces of slices", DTYPE_BF16, 800, 2, 1, {{0, 300, 1, true}, {1, 20, 1, true}}, CUDA_CODES);
+    s.d_v = 1000;
+    s.n_multiprocessors = 24;
+    check(s);
+}
+
+/* Early and late positions weigh the same, however many pages and pieces are between them; the rest is exact. */
 static void test_even_scores_at_depth(void **)
 {
     for (float score : {20.0f, 75.0f, 300.0f})
@@ -634,6 +656,7 @@ int main(void)
         cmocka_unit_test(test_groups_of_queries),
         cmocka_unit_test(test_latent_rows),
         cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_many_pieces),
         cmocka_unit_test(test_even_scores_at_depth),
         cmocka_unit_test(test_windows_rings_and_what_shapes_scores),
         cmocka_unit_test(test_texts_in_float32),

@@ -128,18 +128,16 @@ static __global__ void trade(int *out)
     grid_wait();
     out[lane] = warp_xor(lane, 5) + 100 * warp_from(lane, 7) + (int)warp_max((float)lane) * 10000;
     out[32 + lane] = (int)warp_ballot(lane % 3 == 0);
-    if (lane == 0) device_add(&out[64], 2);
 }
 
 static void test_trade()
 {
     struct device d = open_device();
-    int *out = on_device(std::vector<int>(65));
+    int *out = on_device(std::vector<int>(64));
     device_launch(&d, "trade", trade, dim3(2, 3), 32, 0, out);
     finish(&d);
-    std::vector<int> got = on_host(out, 65);
+    std::vector<int> got = on_host(out, 64);
     for (int i = 0; i < 32; i++) EXPECT(got[i] == (i ^ 5) + 700 + 310000 && (uint32_t)got[32 + i] == 0x49249249);
-    EXPECT(got[64] == 12);
 }
 
 /* c[16, 8] = a[16, 16] b[16, 8], or b from its transpose: the way of real kernels, through shared memory. */

@@ -8,8 +8,7 @@
  * In a stage a warp owns some queries and some positions.  LG lanes share a row, 8 numbers at a time to each, of as
  * many positions at once as there are such groups of lanes; queries and sums lie in registers.  Each warp keeps
  * (m, l, o) of its own: the largest score, the sum of exp(score - m), and the weighted sum of values.  Warps are merged
- * in their order, then pieces in the order of positions, by the block that arrives last: the same bits whoever that
- * is.
+ * in their order; where there are several pieces, the next kernel merges those.
  *
  * Batches and rows of earlier steps are there before a step begins, so both are read before grid_wait(). */
 #include "cuda_attn.cuh"
@@ -22,7 +21,6 @@ enum {
 };
 
 struct attn_plan {
-    int n_pieces;      /* blocks per token, head and set, of which late ones may have nothing to do */
     int n_sets;        /* of the queries of a KV head */
     int n_slices;      /* of the columns of values */
     int set_queries;   /* of one set */
@@ -35,22 +33,15 @@ struct attn_plan {
     size_t shared_bytes;
 };
 
-struct attn_scratch {
-    float *partial; /* [items, n_pieces, set_queries, state_floats] */
-    int *counters;  /* [items] pieces that have arrived */
-    const int32_t *tokens; /* which to take; NULL: all */
-};
-
 struct place { /* what a block works on */
     int token, head, seq, pos;
     int first_query, n_queries; /* of those that share the head */
     int first_column, width;    /* of values */
-    int from, to;               /* positions */
-    int item, piece, n_pieces;  /* pieces that are not empty */
+    int from, to;               /* positions: none in late pieces of a token that sees few */
 };
 
 static LANE struct place place_of(const struct op_attend &op, const struct cuda_batch &batch,
-                                  const struct attn_plan &plan, const int32_t *tokens)
+                                  const struct attn_plan &plan, int n_pieces, const int32_t *tokens)
 {
     struct place p;
     int per_head = plan.n_sets * plan.n_slices, rest = 0;
@@ -66,14 +57,11 @@ static LANE struct place place_of(const struct op_attend &op, const struct cuda_
     p.n_queries = MIN(plan.set_queries, plan.n_share - p.first_query);
     p.first_column = rest / plan.n_sets * WIDEST;
     p.width = MIN((int)WIDEST, op.kv.d_v - p.first_column);
-    p.item = (int)(blockIdx.z * gridDim.y + blockIdx.y);
-    p.piece = (int)blockIdx.x;
     struct attn_sight seen = attn_sight(op, p.pos, batch.n_kv[p.seq]);
     int first = seen.from / GRANULE * GRANULE, n = MAX(1, CEIL_DIV(seen.to - first, (int)GRANULE));
-    int each = CEIL_DIV(n, plan.n_pieces);
-    p.n_pieces = CEIL_DIV(n, each);
-    p.from = MAX(seen.from, first + p.piece * each * GRANULE);
-    p.to = MIN(seen.to, first + (p.piece + 1) * each * GRANULE);
+    int each = CEIL_DIV(n, n_pieces) * GRANULE, piece = (int)blockIdx.x;
+    p.from = MAX(seen.from, first + piece * each);
+    p.to = MIN(seen.to, first + (piece + 1) * each);
     return p;
 }
 
@@ -190,113 +178,40 @@ template <int C, int GT> LANE void shrink(float (&o)[GT][8 * C], float factor)
 
 /* ---- merging -------------------------------------------------------------------------------------------- */
 
-/* Numbers column to column + 3 of query x, divided and stored; a sink is a score without a value. */
-static LANE void finish(const struct op_attend &op, const struct attn_plan &plan, const struct place &p, int x,
-                        int column, float4 o, float m, float l)
-{
-    int h = p.head * plan.n_share + p.first_query + x;
-    float keep = 1;
-    if (op.sinks) {
-        float sink = op.sinks[h], top = fmaxf(m, sink);
-        keep = expf(m - top);
-        l = l * keep + expf(sink - top);
-    }
-    float by = keep / l;
-    const float y[4] = {o.x, o.y, o.z, o.w};
-    float *out = op.out + ((size_t)p.token * (size_t)op.n_heads + (size_t)h) * (size_t)op.kv.d_v + p.first_column;
-    for (int i = 0; i < 4 && column + i < p.width; i++) out[column + i] = y[i] * by;
-}
-
-static LANE void add_scaled(float4 *sum, float by, const float4 &o)
-{
-    sum->x = fmaf(by, o.x, sum->x);
-    sum->y = fmaf(by, o.y, sum->y);
-    sum->z = fmaf(by, o.z, sum->z);
-    sum->w = fmaf(by, o.w, sum->w);
-}
-
-/* exp(m - top); 0 where nothing was summed. */
-static LANE float weight_of(float m, float l, float top)
-{
-    return l == 0 ? 0 : expf(m - top);
-}
-
-/* The states of a block's warps, [WARPS, gt, state_floats] in shared memory, to the output or to the block's place
- * among partial results. */
+/* The states of a block's warps, [WARPS, gt, state_floats] in shared memory, to the output or to the block's parts. */
 static LANE void merge_warps(const struct op_attend &op, const struct attn_plan &plan, const struct place &p,
-                             const float *states, int gt, float *partial)
+                             const float *states, int gt, const struct attn_parts &parts)
 {
     int n_quads = CEIL_DIV(p.width, 4), m_at = plan.state_floats - 4;
     for (int i = (int)threadIdx.x; i < p.n_queries * n_quads; i += THREADS) {
-        int x = i / n_quads, column = i % n_quads * 4;
+        int x = i / n_quads, column = i % n_quads * 4, h = p.head * plan.n_share + p.first_query + x;
         int first = x * plan.state_floats, step = plan.n_query_warps * gt * plan.state_floats;
         float top = -INFINITY, l = 0;
         float4 sum = {};
         for (int w = 0; w < WARPS / plan.n_query_warps; w++) top = fmaxf(top, states[first + w * step + m_at]);
         for (int w = 0; w < WARPS / plan.n_query_warps; w++) {
             const float *s = states + first + w * step;
-            float by = weight_of(s[m_at], s[m_at + 1], top);
+            float by = attn_weight(s[m_at], s[m_at + 1], top);
             l = fmaf(by, s[m_at + 1], l);
-            add_scaled(&sum, by, *(const float4 *)(s + column));
+            attn_add_scaled(&sum, by, *(const float4 *)(s + column));
         }
-        if (p.n_pieces == 1) {
-            finish(op, plan, p, x, column, sum, top, l);
+        column += p.first_column;
+        if (parts.n_pieces == 1) {
+            attn_store(op, p.token, h, column, sum, attn_scale(op, h, top, l));
             continue;
         }
-        float *to = partial + x * plan.state_floats;
-        *(float4 *)(to + column) = sum;
-        if (column == 0) {
-            to[m_at] = top;
-            to[m_at + 1] = l;
-        }
+        size_t part = attn_part(op, parts, (int)blockIdx.z, h, (int)blockIdx.x);
+        *(float4 *)(parts.sums + part * (size_t)parts.width + column) = sum;
+        if (column == 0) parts.weights[part] = {top, l};
     }
 }
 
-/* All pieces of a token to its output.  weights: [n_queries, n_pieces + 2] of shared memory. */
-static LANE void merge_pieces(const struct op_attend &op, const struct attn_plan &plan, const struct place &p,
-                              const float *partial, float *weights)
+static LANE void store_nothing(const struct op_attend &op, const struct attn_plan &plan, const struct place &p,
+                               const struct attn_parts &parts)
 {
-    int m_at = plan.state_floats - 4, stride = plan.set_queries * plan.state_floats;
-    for (int x = (int)threadIdx.x / 32; x < p.n_queries; x += WARPS) {
-        const float *s = partial + x * plan.state_floats + m_at;
-        float *w = weights + x * (p.n_pieces + 2), top = -INFINITY, l = 0;
-        for (int i = lane_id(); i < p.n_pieces; i += 32) top = fmaxf(top, s[(size_t)i * stride]);
-        top = warp_max(top);
-        for (int i = lane_id(); i < p.n_pieces; i += 32) {
-            float own = s[(size_t)i * stride + 1];
-            w[i] = weight_of(s[(size_t)i * stride], own, top);
-            l = fmaf(w[i], own, l);
-        }
-        l = warp_sum(l);
-        if (lane_id() == 0) {
-            w[p.n_pieces] = top;
-            w[p.n_pieces + 1] = l;
-        }
-    }
-    block_barrier();
-    int n_quads = CEIL_DIV(p.width, 4);
-    for (int i = (int)threadIdx.x; i < p.n_queries * n_quads; i += THREADS) {
-        int x = i / n_quads, column = i % n_quads * 4;
-        const float *w = weights + x * (p.n_pieces + 2), *o = partial + x * plan.state_floats + column;
-        float4 sum = {};
-#pragma unroll 8
-        for (int j = 0; j < p.n_pieces; j++) add_scaled(&sum, w[j], *(const float4 *)(o + (size_t)j * stride));
-        finish(op, plan, p, x, column, sum, w[p.n_pieces], w[p.n_pieces + 1]);
-    }
-}
-
-/* Whether this block is the last of its item; then it sees what the others wrote. */
-static LANE bool arrives_last(int *counter, int n)
-{
-    __shared__ int before;
-    device_fence();
-    block_barrier();
-    if (threadIdx.x == 0) before = device_add(counter, 1);
-    block_barrier();
-    if (before != n - 1) return false;
-    device_fence();
-    if (threadIdx.x == 0) *counter = 0;
-    return true;
+    int x = (int)threadIdx.x, h = p.head * plan.n_share + p.first_query + x;
+    if (x < p.n_queries && p.first_column == 0)
+        parts.weights[attn_part(op, parts, (int)blockIdx.z, h, (int)blockIdx.x)] = {-INFINITY, 0};
 }
 
 /* ---- the kernel ----------------------------------------------------------------------------------------- */
@@ -361,12 +276,13 @@ static LANE void copy_stage(char *to_shared, const struct cuda_batch &batch, con
 template <int LG, int CK, int CV, int GT, bool ANY>
 static __global__ void __launch_bounds__(THREADS, GT * (CK + CV) >= 16 ? 2 : 3)
     attend(const struct op_attend op, const struct cuda_batch batch, const struct attn_plan plan,
-           const struct attn_scratch scratch)
+           const struct attn_parts parts, const int32_t *tokens)
 {
     const struct kv_layer &kv = op.kv;
-    const struct place p = place_of(op, batch, plan, scratch.tokens);
-    if (p.piece >= p.n_pieces) {
+    const struct place p = place_of(op, batch, plan, parts.n_pieces, tokens);
+    if (p.from >= p.to) {
         grid_wait();
+        store_nothing(op, plan, p, parts);
         return;
     }
     bool latent = attn_is_latent(kv);
@@ -442,16 +358,13 @@ static __global__ void __launch_bounds__(THREADS, GT * (CK + CV) >= 16 ? 2 : 3)
     float *states = (float *)shared;
     store_states<LG, CV, GT>(states + warp * GT * plan.state_floats, plan.state_floats, o, m, l, p.width);
     block_barrier();
-    float *item = scratch.partial + (size_t)p.item * plan.n_pieces * plan.set_queries * plan.state_floats;
-    merge_warps(op, plan, p, states, GT, item + (size_t)p.piece * plan.set_queries * plan.state_floats);
-    if (p.n_pieces == 1 || !arrives_last(&scratch.counters[p.item], p.n_pieces)) return;
-    merge_pieces(op, plan, p, item, states);
+    merge_warps(op, plan, p, states, GT, parts);
 }
 
 /* ---- launches ------------------------------------------------------------------------------------------- */
 
 typedef void attend_fn(const struct op_attend, const struct cuda_batch, const struct attn_plan,
-                       const struct attn_scratch);
+                       const struct attn_parts, const int32_t *tokens);
 
 struct variant {
     int k_widest, v_widest; /* numbers of a row */
@@ -495,11 +408,17 @@ static const struct variant *variant_of(const struct op_attend *op)
     return best;
 }
 
+/* Of a position in the cache, for one head. */
+static size_t position_bytes(const struct kv_layer *kv)
+{
+    return kv->k_row_bytes + (kv->v == kv->k ? 0 : kv->v_row_bytes);
+}
+
 /* Positions of a stage: as many as leave room for three blocks on a multiprocessor. */
-static int stage_of(const struct cuda_run *run, size_t position_bytes)
+static int stage_of(const struct cuda_run *run, size_t bytes)
 {
     int stage = KV_PAGE;
-    while (stage > 8 && (size_t)stage * position_bytes > run->d->most_shared_bytes / 3) stage /= 2;
+    while (stage > 8 && (size_t)stage * bytes > run->d->most_shared_bytes / 3) stage /= 2;
     return stage;
 }
 
@@ -509,8 +428,7 @@ static int most_seen(const struct cuda_run *run, const struct op_attend *op)
     return op->window == WINDOW_NONE ? run->most_kv : MIN(run->most_kv, op->n_window + 1);
 }
 
-static struct attn_plan make_plan(const struct cuda_run *run, const struct op_attend *op, const struct variant *v,
-                                  int n_tokens)
+static struct attn_plan make_plan(const struct cuda_run *run, const struct op_attend *op, const struct variant *v)
 {
     const struct kv_layer *kv = &op->kv;
     int n_share = op->n_heads / kv->n_heads, n_warps = CEIL_DIV(n_share, v->n_queries);
@@ -523,18 +441,29 @@ static struct attn_plan make_plan(const struct cuda_run *run, const struct op_at
     plan.n_share = n_share;
     plan.n_new = run->n_tokens;
 
-    int blocks = n_tokens * kv->n_heads * plan.n_sets * plan.n_slices;
-    int wanted = MIN(2 * run->d->n_multiprocessors, (int)CUDA_ATTN_MOST_BLOCKS);
-    plan.n_pieces = MAX(1, MIN(wanted / blocks, CEIL_DIV(most_seen(run, op), (int)GRANULE) + 1));
-
     size_t scores = (size_t)plan.set_queries * sizeof(float);
-    size_t position = 2 * (kv->k_row_bytes + (kv->v == kv->k ? 0 : kv->v_row_bytes)) + scores;
+    size_t position = 2 * position_bytes(kv) + scores;
     plan.stage = stage_of(run, position);
     plan.n_own = plan.stage / (WARPS / plan.n_query_warps);
     size_t states = (size_t)(WARPS * v->n_queries * plan.state_floats) * sizeof(float);
-    size_t weights = (size_t)(plan.set_queries * (plan.n_pieces + 2)) * sizeof(float);
-    plan.shared_bytes = MAX((size_t)plan.stage * position, MAX(states, weights));
+    plan.shared_bytes = MAX((size_t)plan.stage * position, states);
     return plan;
+}
+
+/* Pieces of each token's positions: two blocks to a multiprocessor hide the latency of reading.  But each piece is
+ * written and read again as sums, and where that is a good part of what it reads from the cache (latent rows serve all
+ * heads, and each head has 512 sums), one block is better: it has products to hide the latency behind. */
+static int count_pieces(const struct cuda_run *run, const struct op_attend *op, const struct attn_plan *plan,
+                        int n_tokens)
+{
+    enum { WORTH = 4 };
+    int blocks = n_tokens * op->kv.n_heads * plan->n_sets * plan->n_slices, seen = most_seen(run, op);
+    int most = CEIL_DIV(seen, (int)GRANULE) + 1;
+    int n = MIN(MIN(2 * run->d->n_multiprocessors, (int)CUDA_ATTN_MOST_BLOCKS) / blocks, most);
+    size_t sums = (size_t)(MIN(plan->set_queries, plan->n_share) * plan->state_floats) * sizeof(float);
+    if (n > 1 && (size_t)(seen / n) * position_bytes(&op->kv) < WORTH * sums)
+        n = MIN(run->d->n_multiprocessors / blocks, most);
+    return MAX(1, n);
 }
 
 /* All tokens, or those of a list on the device. */
@@ -542,11 +471,12 @@ static void attend_tokens(struct cuda_run *run, const struct op_attend *op, int 
 {
     if (n_tokens == 0) return;
     const struct variant *v = variant_of(op);
-    struct attn_plan plan = make_plan(run, op, v, n_tokens);
-    struct attn_scratch scratch = {run->b->scratch.partial, run->b->scratch.counters, tokens};
-    dim3 grid((unsigned)plan.n_pieces, (unsigned)(op->kv.n_heads * plan.n_sets * plan.n_slices), (unsigned)n_tokens);
-    device_launch(run->d, "attention", v->kernel, grid, dim3(THREADS), plan.shared_bytes, *op, run->batch, plan,
-                  scratch);
+    struct attn_plan plan = make_plan(run, op, v);
+    struct attn_parts parts = attn_parts_of(run, op, n_tokens, 1, count_pieces(run, op, &plan, n_tokens));
+    unsigned n_blocks = (unsigned)(op->kv.n_heads * plan.n_sets * plan.n_slices);
+    device_launch(run->d, "attention", v->kernel, dim3((unsigned)parts.n_pieces, n_blocks, (unsigned)n_tokens),
+                  dim3(THREADS), plan.shared_bytes, *op, run->batch, plan, parts, tokens);
+    attn_merge(run, op, parts, n_tokens, tokens, NULL);
 }
 
 void cuda_op_attend(struct cuda_run *run, const struct op_attend *op)

@@ -157,7 +157,6 @@ static size_t lay_out(struct cuda_scratch *s, char *p, const struct step_limits 
         {&s->token_of, n_tokens * used * sizeof(int32_t)},
         {&s->expert_first, ((size_t)l->n_experts + 1) * sizeof(int32_t)},
         {&s->partial, cuda_attn_partial_floats(l) * sizeof(float)},
-        {&s->counters, CUDA_COUNTERS * sizeof(int32_t)},
     };
     size_t used_bytes = 0;
     for (size_t i = 0; i < COUNT_OF(block); i++) {
@@ -186,8 +185,6 @@ static int take_scratch(struct cuda_backend *b, const struct step_limits *l, str
     TRY(device_take_host(d, &b->staging, batch_bytes(l), "the batch on its way", err));
     TRY(device_take(d, &b->scratch_memory, bytes, "scratch memory", err));
     lay_out(&b->scratch, (char *)b->scratch_memory, l);
-    device_check(d, cudaMemsetAsync(b->scratch.counters, 0, CUDA_COUNTERS * sizeof(int32_t), d->stream),
-                 "clearing counters");
     b->limits = *l;
     return device_status(d, err);
 }

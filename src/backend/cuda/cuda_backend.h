@@ -45,7 +45,6 @@ enum {
     CUDA_ALIGNMENT = 256,   /* of all that is laid out in a block of memory */
     CUDA_ROW = 32,          /* BF16 rows are padded to a multiple of so many numbers */
     CUDA_BATCH_PARTS = 10,  /* of struct cuda_batch */
-    CUDA_COUNTERS = 4096,
     CUDA_GRAPHS = 128,      /* captured steps that are kept: with experts on the CPU a pass has one for each layer */
     CUDA_LAYER_OPS = 8,     /* no model has more to a layer, or outside the layers */
 };
@@ -64,8 +63,7 @@ struct cuda_scratch {
     int32_t *chosen;  /* [T, used] experts by falling probability */
     float *share;     /* [T, used] their weights */
     int32_t *slot_of, *token_of, *expert_first; /* as the CPU has them */
-    float *partial;   /* of attention in pieces: see cuda_attn.cu */
-    int32_t *counters; /* [CUDA_COUNTERS] zeros between kernels */
+    float *partial;   /* of attention in pieces: see cuda_attn.cuh */
 };
 
 /* ---- weights: cuda_weights.cu ------------------------------------------------------------------------------- */
@@ -230,9 +228,6 @@ void cuda_op_dense(struct cuda_run *run, const struct op_dense *op);
 void cuda_op_moe(struct cuda_run *run, const struct op_moe *op);         /* cuda_moe.cu */
 
 /* ---- attention: cuda_attn.cu, cuda_attn_text.cu --------------------------------------------------------------- */
-
-/* Blocks that share out the positions of a token, at most: of scratch.counters, attention uses the first so many. */
-enum { CUDA_ATTN_MOST_BLOCKS = 512 };
 
 /* Floats of scratch.partial. */
 size_t cuda_attn_partial_floats(const struct step_limits *l);

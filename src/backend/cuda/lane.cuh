@@ -192,17 +192,6 @@ LANE void grid_release()
 #endif
 }
 
-/* What this thread wrote is seen by every thread of the device that finds what it writes next. */
-LANE void device_fence()
-{
-    __threadfence();
-}
-
-LANE int device_add(int *counter, int n) /* returns what was there */
-{
-    return atomicAdd(counter, n);
-}
-
 /* ---- memory ----------------------------------------------------------------------------------------- */
 
 /* 16 aligned bytes of weights: read once, so they need not stay in the first-level cache. */

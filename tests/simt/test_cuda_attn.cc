@@ -146,6 +146,7 @@ struct scene {
     int n_window, ring_pages;
     int n_multiprocessors; /* 0: 6 */
     int arch;   /* 0: 90 */
+    bool parts; /* must be used */
     float loud; /* how far scores spread; 0: 1 */
     float even; /* all scores are this, and values 1 in the first half of positions, -1 in the other; 0: random */
 };
@@ -402,6 +403,7 @@ static void check(const struct scene &s, int n_seeds = 4)
         cuda_op_attend(&w.run, &w.op);
         finish(&w.dev);
         std::vector<float> got = on_host(w.op.out, n);
+        if (s.parts && isnan(on_host(w.b.scratch.partial, 1)[0])) fail_msg("%s: positions are not shared out", s.name);
         if (seed == 0)
             judge(&w, first = got);
         else if (memcmp(got.data(), first.data(), n * sizeof(float)))
@@ -631,6 +633,42 @@ static void test_texts_of_several_sequences(void **)
     check(s);
 }
 
+/* One block for a head would be long alone with its pages. */
+static void test_short_texts_behind_long_ones(void **)
+{
+    struct scene s = plain("short texts", DTYPE_F16, 64, 4, 2, {{0, 1200, 20, false}}, CUDA_TILES);
+    s.n_multiprocessors = 24;
+    s.parts = true;
+    check(s);
+    s.d_k = s.d_v = 192;
+    s.arch = 89;
+    s.sinks = true;
+    check(s, 1);
+    /* of unequal depths, two tiles of one text, and tokens of a model */
+    s = plain("short texts", DTYPE_Q8_0, 128, 2, 1,
+              {{0, 900, 2, false}, {4, 700, 1, true}, {1, 1300, 90, false}, {2, 3, 3, false}, {3, 40, 1, true}},
+              CUDA_TILES);
+    s.n_multiprocessors = 24;
+    s.parts = true;
+    s.loud = 3;
+    check(s, 3);
+    for (size_t i = 0; i < COUNT_OF(windows); i++) {
+        s = plain("short, with windows", DTYPE_BF16, 32, 2, 1, {{0, 1300, 40, false}, {1, 700, 9, false}}, CUDA_TILES);
+        s.n_multiprocessors = 40;
+        s.window = windows[i].kind;
+        s.n_window = 5 * windows[i].n;
+        s.encoder = i % 2 && windows[i].kind == WINDOW_SYMMETRIC;
+        s.alibi = i % 3 == 1 ? 8 : 0;
+        s.parts = s.n_window > 500;
+        check(s, 1);
+    }
+    s = plain("short texts of an encoder", DTYPE_F16, 64, 1, 1, {{0, 700, 700, false}}, CUDA_TILES);
+    s.encoder = true;
+    s.n_multiprocessors = 24;
+    s.parts = true;
+    check(s, 1);
+}
+
 static void test_texts_with_windows(void **)
 {
     for (size_t i = 0; i < COUNT_OF(windows); i++) {
@@ -663,6 +701,7 @@ int main(void)
         cmocka_unit_test(test_texts_of_all_types_and_widths),
         cmocka_unit_test(test_texts_with_little_shared_memory),
         cmocka_unit_test(test_texts_of_several_sequences),
+        cmocka_unit_test(test_short_texts_behind_long_ones),
         cmocka_unit_test(test_texts_with_windows),
     };
     rng_seed(&rng, 1);

@@ -504,5 +504,5 @@ size_t cuda_attn_partial_floats(const struct step_limits *l)
     int n_share = CEIL_DIV(l->n_heads, l->n_kv_heads), width = ROUND_UP(MIN(l->d_v, (int)WIDEST), 8) + 4;
     int set = LEAST_SET;
     while (set < n_share && set < MOST_SET) set *= 2;
-    return (size_t)CUDA_ATTN_MOST_BLOCKS * (size_t)set * (size_t)width;
+    return MAX((size_t)CUDA_ATTN_MOST_BLOCKS * (size_t)set * (size_t)width, cuda_attn_text_floats(l));
 }

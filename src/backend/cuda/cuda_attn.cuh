@@ -141,5 +141,6 @@ void attn_merge(struct cuda_run *run, const struct op_attend *op, const struct a
 /* cuda_attn_text.cu: whether the texts of this step go there; and there they go. */
 bool cuda_attn_takes_text(const struct cuda_run *run, const struct op_attend *op);
 void cuda_attn_text(struct cuda_run *run, const struct op_attend *op);
+size_t cuda_attn_text_floats(const struct step_limits *l); /* of scratch.partial */
 
 #endif

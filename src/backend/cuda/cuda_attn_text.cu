@@ -6,6 +6,8 @@
  * where there is room for both; there it is rounded to BF16, once for all rows.  Scores, their softmax and sums of
  * values are float32 and stay in registers; shares of the softmax are rounded for their product with the values.
  *
+ * Where tiles and heads are too few to keep the device busy, pages are shared out too: a short text behind a long one.
+ *
  * Tokens that a model made go with cuda_attn.cu, and so does what is no multiple of 16 or too wide. */
 #include "cuda_attn.cuh"
 
@@ -16,6 +18,8 @@ enum {
     THREADS = 32 * WARPS,
     NARROWEST = 32, /* as the CPU's: in short sums roundings do not cancel */
     WIDEST = 256,
+    LEAST_PAGES = 4,   /* of a piece: its sums, written and read again, cost as much as a page or less */
+    MOST_BLOCKS = 256, /* that share out pages */
 };
 
 static constexpr float LOG2_E = 1.44269504f;
@@ -23,7 +27,7 @@ static constexpr float LOG2_E = 1.44269504f;
 struct text_tile {
     int token, n_tokens, head, n_share, seq;
     int n_rows;             /* n_tokens * n_share: row i is token i / n_share, query i % n_share of the head */
-    struct attn_sight any, all; /* what some row sees, what every one does */
+    struct attn_sight any, all; /* what some row sees, of this block's piece; what every one does */
 };
 
 struct text_shared { /* parts of shared memory */
@@ -68,9 +72,23 @@ static LANE char *eight_of(char *matrix, int columns, int row, int c)
     return matrix + 2 * row * columns + 16 * (c ^ (row & 7));
 }
 
-static LANE struct text_tile tile_of(const struct op_attend &op, const struct cuda_batch &batch)
+/* Late ones see most: they go first. */
+static LANE int tile_index()
 {
-    int4 own = batch.text_tiles[gridDim.y - 1 - blockIdx.y]; /* late ones see most: they go first */
+    return (int)(gridDim.y - 1 - blockIdx.y);
+}
+
+/* The pages that a tile sees are cut by its positions alone; late pieces may have none. */
+static LANE struct attn_sight piece_of(struct attn_sight seen, int n_pieces)
+{
+    int first = seen.from / KV_PAGE * KV_PAGE, n_pages = CEIL_DIV(seen.to - first, (int)KV_PAGE);
+    int each = MAX((int)LEAST_PAGES, CEIL_DIV(n_pages, n_pieces)) * KV_PAGE, from = first + (int)blockIdx.z * each;
+    return {MAX(seen.from, from), MIN(seen.to, from + each)};
+}
+
+static LANE struct text_tile tile_of(const struct op_attend &op, const struct cuda_batch &batch, int n_pieces)
+{
+    int4 own = batch.text_tiles[tile_index()];
     struct text_tile t;
     t.token = own.x;
     t.n_tokens = own.y;
@@ -82,6 +100,7 @@ static LANE struct text_tile tile_of(const struct op_attend &op, const struct cu
     struct attn_sight first = attn_sight(op, batch.pos[t.token], n_kv);
     struct attn_sight last = attn_sight(op, batch.pos[t.token + t.n_tokens - 1], n_kv);
     t.any = {first.from, last.to};
+    if (n_pieces > 1) t.any = piece_of(t.any, n_pieces);
     t.all = {last.from, first.to};
     return t;
 }
@@ -109,6 +128,13 @@ static LANE void wait_page(bool one_page)
     if (one_page) copy_wait<0>();
     copy_wait<1>();
     block_barrier();
+}
+
+static LANE size_t part_of(const struct op_attend &op, const struct text_tile &t, const struct attn_parts &parts,
+                           int row)
+{
+    return attn_part(op, parts, tile_index() * parts.n_tokens + row / t.n_share, t.head * t.n_share + row % t.n_share,
+                     (int)blockIdx.z);
 }
 
 /* Queries, times the scale, as BF16; what rows see.  A row that is none sees nothing. */
@@ -253,45 +279,55 @@ LANE void multiply_values(float (&sums)[MT][VT][4], const float (&shares)[MT][8]
     }
 }
 
-/* A warp's rows to the output; a sink is a score without a value. */
+/* A warp's rows to the output, or to the block's parts. */
 template <int MT, int VT>
-LANE void store_rows(const struct op_attend &op, const struct text_tile &t, float (&sums)[MT][VT][4],
-                     const struct text_row (&state)[MT][2], int first_row)
+LANE void store_rows(const struct op_attend &op, const struct text_tile &t, const struct attn_parts &parts,
+                     float (&sums)[MT][VT][4], const struct text_row (&state)[MT][2], int first_row)
 {
 #pragma unroll
     for (int i = 0; i < 2 * MT; i++) {
         struct text_row r = state[i / 2][i % 2];
-        int row = first_row + 16 * (i / 2) + lane_id() / 4 + 8 * (i % 2);
+        int row = first_row + 16 * (i / 2) + lane_id() / 4 + 8 * (i % 2), h = t.head * t.n_share + row % t.n_share;
         r.l += warp_xor(r.l, 1);
         r.l += warp_xor(r.l, 2);
         if (row >= t.n_rows) continue;
-        float keep = 1;
-        if (op.sinks) {
-            float sink = op.sinks[t.head * t.n_share + row % t.n_share], top = fmaxf(r.m, sink);
-            keep = expf(r.m - top);
-            r.l = r.l * keep + expf(sink - top);
+        float *out = op.out + row_at(op, t, row, op.kv.d_v), by = 1;
+        if (parts.n_pieces > 1) {
+            size_t part = part_of(op, t, parts, row);
+            out = parts.sums + part * (size_t)parts.width;
+            if (lane_id() % 4 == 0) parts.weights[part] = {r.m, r.l};
+        } else {
+            by = attn_scale(op, h, r.m, r.l);
         }
-        float by = keep / r.l;
-        float *out = op.out + row_at(op, t, row, op.kv.d_v) + 2 * (lane_id() % 4);
 #pragma unroll
         for (int j = 0; j < VT; j++) {
             if (8 * j >= op.kv.d_v) break;
             const float *two = &sums[i / 2][j][i % 2 * 2];
-            *(float2 *)(out + 8 * j) = {two[0] * by, two[1] * by};
+            *(float2 *)(out + 8 * j + 2 * (lane_id() % 4)) = {two[0] * by, two[1] * by};
         }
     }
+}
+
+static LANE void store_nothing(const struct op_attend &op, const struct text_tile &t, const struct attn_parts &parts)
+{
+    for (int row = (int)threadIdx.x; row < t.n_rows; row += THREADS)
+        parts.weights[part_of(op, t, parts, row)] = {-INFINITY, 0};
 }
 
 /* MT tiles of 16 rows to a warp; values of up to 8 VT numbers. */
 template <int MT, int VT>
 static __global__ void __launch_bounds__(THREADS, MT * VT > 16 ? 2 : 3)
-    attend_text(const struct op_attend op, const struct cuda_batch batch, bool one_page)
+    attend_text(const struct op_attend op, const struct cuda_batch batch, const struct attn_parts parts, bool one_page)
 {
     enum { ROWS = 16 * WARPS * MT };
     grid_wait();
     grid_release();
     const struct kv_layer &kv = op.kv;
-    const struct text_tile t = tile_of(op, batch);
+    const struct text_tile t = tile_of(op, batch, parts.n_pieces);
+    if (t.any.from >= t.any.to) {
+        store_nothing(op, t, parts);
+        return;
+    }
     const struct text_shared s = lay_out(kv, ROWS, one_page);
     int first_row = (int)threadIdx.x / 32 * 16 * MT, page = t.any.from / KV_PAGE * KV_PAGE;
 
@@ -333,7 +369,7 @@ static __global__ void __launch_bounds__(THREADS, MT * VT > 16 ? 2 : 3)
         copy_page(batch, kv, t, s, !one_page, next);
         multiply_values<MT, VT>(sums, scores, s);
     }
-    store_rows<MT, VT>(op, t, sums, state, first_row);
+    store_rows<MT, VT>(op, t, parts, sums, state, first_row);
 }
 
 /* ---- launches ------------------------------------------------------------------------------------------- */
@@ -365,22 +401,47 @@ bool cuda_attn_takes_text(const struct cuda_run *run, const struct op_attend *op
 
 static const struct {
     int v_widest;
-    void (*kernel)(const struct op_attend, const struct cuda_batch, bool one_page);
+    void (*kernel)(const struct op_attend, const struct cuda_batch, const struct attn_parts, bool one_page);
 } variants[] = {
     {64, attend_text<2, 8>},   {80, attend_text<2, 10>},  {96, attend_text<2, 12>},
     {128, attend_text<2, 16>}, {192, attend_text<1, 24>}, {WIDEST, attend_text<1, 32>},
 };
 
+/* Of the pages that a tile sees: as many as make two blocks for each multiprocessor, where without there is less than
+ * one, and as there is room for. */
+static int count_pieces(const struct cuda_run *run, const struct op_attend *op)
+{
+    const struct step_limits *l = &run->b->limits;
+    int blocks = run->n_text_tiles * op->kv.n_heads, most_pages = run->most_kv / KV_PAGE;
+    if (op->window != WINDOW_NONE) most_pages = MIN(most_pages, (op->n_window + tile_tokens(l)) / KV_PAGE + 2);
+    if (blocks >= run->d->n_multiprocessors) return 1;
+    size_t rows = (size_t)(run->n_text_tiles * tile_tokens(l) * op->n_heads);
+    int room = (int)(cuda_attn_partial_floats(l) / (rows * (size_t)(ROUND_UP(op->kv.d_v, 8) + 2)));
+    return MAX(1, MIN(MIN(2 * run->d->n_multiprocessors / blocks, room), most_pages / LEAST_PAGES));
+}
+
 void cuda_attn_text(struct cuda_run *run, const struct op_attend *op)
 {
+    if (run->n_text_tiles == 0) return;
     const struct kv_layer *kv = &op->kv;
     int rows = tile_rows(kv->d_v);
     bool one_page = tile_bytes(kv, rows, false) > run->d->most_shared_bytes;
+    struct attn_parts parts = attn_parts_of(run, op, run->n_text_tiles, tile_tokens(&run->b->limits),
+                                            count_pieces(run, op));
     size_t i = 0;
     while (kv->d_v > variants[i].v_widest) i++;
-    dim3 grid((unsigned)kv->n_heads, (unsigned)run->n_text_tiles);
+    dim3 grid((unsigned)kv->n_heads, (unsigned)run->n_text_tiles, (unsigned)parts.n_pieces);
     device_launch(run->d, "attention of a text", variants[i].kernel, grid, dim3(THREADS),
-                  tile_bytes(kv, rows, one_page), *op, run->batch, one_page);
+                  tile_bytes(kv, rows, one_page), *op, run->batch, parts, one_page);
+    attn_merge(run, op, parts, run->n_text_tiles, NULL, run->batch.text_tiles);
+}
+
+/* The rows of a tile for each block that shares out pages. */
+size_t cuda_attn_text_floats(const struct step_limits *l)
+{
+    size_t width = (size_t)ROUND_UP(MIN(l->d_v, (int)WIDEST), 8) + 2;
+    size_t tile = (size_t)(tile_tokens(l) * CEIL_DIV(l->n_heads, l->n_kv_heads));
+    return (size_t)MOST_BLOCKS * tile * width;
 }
 
 void cuda_attn_sort(const struct step_batch *batch, const struct step_limits *l, int4 *tiles, int32_t *singles,

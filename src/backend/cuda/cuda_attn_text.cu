@@ -37,6 +37,7 @@ struct text_shared { /* parts of shared memory */
     struct attn_sight *sight; /* [rows] */
     float *slope;    /* [rows] */
     int *pos;        /* [rows] */
+    int *row;        /* [rows] of op.out, or of parts where there are; -1: none.  Here it takes no registers */
     int k_columns, v_columns; /* multiples of 64 */
 };
 
@@ -53,6 +54,7 @@ static LANE struct text_shared lay_out(const struct kv_layer &kv, int rows, bool
     s.sight = (struct attn_sight *)(s.k + (one_page ? MAX(k_bytes, v_bytes) : k_bytes + v_bytes));
     s.slope = (float *)(s.sight + rows);
     s.pos = (int *)(s.slope + rows);
+    s.row = s.pos + rows;
     return s;
 }
 
@@ -62,14 +64,14 @@ static size_t tile_bytes(const struct kv_layer *kv, int rows, bool one_page)
     size_t k_columns = (size_t)ROUND_UP(kv->d_k, 64), v_columns = (size_t)ROUND_UP(kv->d_v, 64);
     return 2 * ((size_t)rows * k_columns + KV_PAGE * MAX(k_columns, v_columns)) +
            (one_page ? MAX(k_bytes, v_bytes) : k_bytes + v_bytes) +
-           (size_t)rows * (sizeof(struct attn_sight) + sizeof(float) + sizeof(int));
+           (size_t)rows * (sizeof(struct attn_sight) + sizeof(float) + 2 * sizeof(int));
 }
 
 /* Eight numbers, the c-th such of a row, in a matrix of so many columns: arranged so that eight rows of one c lie in
  * different banks. */
 static LANE char *eight_of(char *matrix, int columns, int row, int c)
 {
-    return matrix + 2 * row * columns + 16 * (c ^ (row & 7));
+    return matrix + 2 * row * columns + 16 * ((c & ~7) + ((c ^ row) & 7));
 }
 
 /* Late ones see most: they go first. */
@@ -130,16 +132,16 @@ static LANE void wait_page(bool one_page)
     block_barrier();
 }
 
-static LANE size_t part_of(const struct op_attend &op, const struct text_tile &t, const struct attn_parts &parts,
-                           int row)
+/* Row i of a tile in the output, [T, H], or in parts. */
+static LANE int row_of(const struct op_attend &op, const struct text_tile &t, const struct attn_parts &parts, int i)
 {
-    return attn_part(op, parts, tile_index() * parts.n_tokens + row / t.n_share, t.head * t.n_share + row % t.n_share,
-                     (int)blockIdx.z);
+    int first = parts.n_pieces > 1 ? tile_index() * parts.n_tokens : t.token;
+    return (first + i / t.n_share) * op.n_heads + t.head * t.n_share + i % t.n_share;
 }
 
 /* Queries, times the scale, as BF16; what rows see.  A row that is none sees nothing. */
 static LANE void load_queries(const struct op_attend &op, const struct cuda_batch &batch, const struct text_tile &t,
-                              const struct text_shared &s, int rows)
+                              const struct text_shared &s, const struct attn_parts &parts, int rows)
 {
     for (int i = (int)threadIdx.x / 8; i < rows; i += THREADS / 8) {
         const float *q = op.q + (i < t.n_rows ? row_at(op, t, i, op.kv.d_k) : 0);
@@ -155,6 +157,7 @@ static LANE void load_queries(const struct op_attend &op, const struct cuda_batc
         bool is_row = i < t.n_rows;
         int pos = is_row ? batch.pos[t.token + i / t.n_share] : 0;
         s.pos[i] = pos;
+        s.row[i] = is_row ? row_of(op, t, parts, i) : -1;
         s.slope[i] = is_row ? attn_slope(op, t.head * t.n_share + i % t.n_share) : 0;
         s.sight[i] = {};
         if (is_row) s.sight[i] = attn_sight(op, pos, batch.n_kv[t.seq]);
@@ -250,30 +253,35 @@ LANE float soften_row(const struct op_attend &op, const struct text_shared &s, f
     return factor;
 }
 
+/* As the product with values takes them: numbers 2 j and 2 j + 1 of a lane, of 16 positions each.  They wait for the
+ * values so, in half the registers. */
+static LANE void round_shares(uint32_t (&shares)[KV_PAGE / 16][4], const float (&scores)[8][4])
+{
+#pragma unroll
+    for (int i = 0; i < KV_PAGE / 4; i++) {
+        const float *two = &scores[i / 2][i % 2 * 2];
+        shares[i / 4][i % 4] = bf16x2_of_f32(two[0], two[1]);
+    }
+}
+
 /* sums[tile of 16 rows][tile of 8 columns] += shares values.  Columns that the values do not have are summed, whatever
  * stands there, and not looked at: with questions in between, loads would not run ahead. */
 template <int MT, int VT>
-LANE void multiply_values(float (&sums)[MT][VT][4], const float (&shares)[MT][8][4], const struct text_shared &s)
+LANE void multiply_values(float (&sums)[MT][VT][4], const uint32_t (&shares)[MT][KV_PAGE / 16][4],
+                          const struct text_shared &s)
 {
+    enum { COLUMNS = ROUND_UP(8 * VT, 64) }; /* s.v_columns: so that few addresses occupy registers */
     int lane = lane_id();
 #pragma unroll
     for (int k = 0; k < KV_PAGE / 16; k++) {
-        uint32_t p[MT][4];
-#pragma unroll
-        for (int i = 0; i < MT; i++)
-#pragma unroll
-            for (int j = 0; j < 4; j++) {
-                const float *two = &shares[i][2 * k + j / 2][j % 2 * 2];
-                p[i][j] = bf16x2_of_f32(two[0], two[1]);
-            }
 #pragma unroll
         for (int j = 0; j < VT / 2; j++) {
             uint32_t values[4];
-            warp_load_matrices_turned(values, eight_of(s.tile, s.v_columns, 16 * k + lane % 16, 2 * j + lane / 16));
+            warp_load_matrices_turned(values, eight_of(s.tile, COLUMNS, 16 * k + lane % 16, 2 * j + lane / 16));
 #pragma unroll
             for (int i = 0; i < MT; i++) {
-                warp_mma_bf16(sums[i][2 * j], p[i], values);
-                warp_mma_bf16(sums[i][2 * j + 1], p[i], values + 2);
+                warp_mma_bf16(sums[i][2 * j], shares[i][k], values);
+                warp_mma_bf16(sums[i][2 * j + 1], shares[i][k], values + 2);
             }
         }
     }
@@ -281,23 +289,23 @@ LANE void multiply_values(float (&sums)[MT][VT][4], const float (&shares)[MT][8]
 
 /* A warp's rows to the output, or to the block's parts. */
 template <int MT, int VT>
-LANE void store_rows(const struct op_attend &op, const struct text_tile &t, const struct attn_parts &parts,
+LANE void store_rows(const struct op_attend &op, const struct text_shared &s, const struct attn_parts &parts,
                      float (&sums)[MT][VT][4], const struct text_row (&state)[MT][2], int first_row)
 {
 #pragma unroll
     for (int i = 0; i < 2 * MT; i++) {
         struct text_row r = state[i / 2][i % 2];
-        int row = first_row + 16 * (i / 2) + lane_id() / 4 + 8 * (i % 2), h = t.head * t.n_share + row % t.n_share;
+        int row = s.row[first_row + 16 * (i / 2) + lane_id() / 4 + 8 * (i % 2)];
         r.l += warp_xor(r.l, 1);
         r.l += warp_xor(r.l, 2);
-        if (row >= t.n_rows) continue;
-        float *out = op.out + row_at(op, t, row, op.kv.d_v), by = 1;
+        if (row < 0) continue;
+        float *out = op.out + (size_t)row * (size_t)op.kv.d_v, by = 1;
         if (parts.n_pieces > 1) {
-            size_t part = part_of(op, t, parts, row);
+            size_t part = (size_t)row * (size_t)parts.n_pieces + blockIdx.z;
             out = parts.sums + part * (size_t)parts.width;
             if (lane_id() % 4 == 0) parts.weights[part] = {r.m, r.l};
         } else {
-            by = attn_scale(op, h, r.m, r.l);
+            by = attn_scale(op, row % op.n_heads, r.m, r.l);
         }
 #pragma unroll
         for (int j = 0; j < VT; j++) {
@@ -310,8 +318,8 @@ LANE void store_rows(const struct op_attend &op, const struct text_tile &t, cons
 
 static LANE void store_nothing(const struct op_attend &op, const struct text_tile &t, const struct attn_parts &parts)
 {
-    for (int row = (int)threadIdx.x; row < t.n_rows; row += THREADS)
-        parts.weights[part_of(op, t, parts, row)] = {-INFINITY, 0};
+    for (int i = (int)threadIdx.x; i < t.n_rows; i += THREADS)
+        parts.weights[(size_t)row_of(op, t, parts, i) * (size_t)parts.n_pieces + blockIdx.z] = {-INFINITY, 0};
 }
 
 /* MT tiles of 16 rows to a warp; values of up to 8 VT numbers. */
@@ -333,9 +341,10 @@ static __global__ void __launch_bounds__(THREADS, MT * VT > 16 ? 2 : 3)
 
     copy_page(batch, kv, t, s, false, page);
     if (!one_page) copy_page(batch, kv, t, s, true, page);
-    load_queries(op, batch, t, s, ROWS);
+    load_queries(op, batch, t, s, parts, ROWS);
 
     float sums[MT][VT][4], scores[MT][8][4];
+    uint32_t shares[MT][KV_PAGE / 16][4];
     struct text_row state[MT][2];
 #pragma unroll
     for (int i = 0; i < 4 * VT * MT; i++) sums[i / (4 * VT)][i / 4 % VT][i % 4] = 0;
@@ -357,6 +366,7 @@ static __global__ void __launch_bounds__(THREADS, MT * VT > 16 ? 2 : 3)
             int row = first_row + 16 * i + lane_id() / 4, at = page + 2 * (lane_id() % 4);
             float low = soften_row<0>(op, s, scores[i], row, at, masked, &state[i][0]);
             float high = soften_row<1>(op, s, scores[i], row + 8, at, masked, &state[i][1]);
+            round_shares(shares[i], scores[i]);
             if (warp_ballot(low != 1 || high != 1) == 0) continue;
 #pragma unroll
             for (int j = 0; j < 4 * VT; j++) sums[i][j / 4][j % 4] *= j % 4 < 2 ? low : high;
@@ -367,9 +377,9 @@ static __global__ void __launch_bounds__(THREADS, MT * VT > 16 ? 2 : 3)
 #undef ROUND_VALUES
         block_barrier();
         copy_page(batch, kv, t, s, !one_page, next);
-        multiply_values<MT, VT>(sums, scores, s);
+        multiply_values<MT, VT>(sums, shares, s);
     }
-    store_rows<MT, VT>(op, t, parts, sums, state, first_row);
+    store_rows<MT, VT>(op, s, parts, sums, state, first_row);
 }
 
 /* ---- launches ------------------------------------------------------------------------------------------- */

@@ -271,6 +271,48 @@ static LANE void copy_stage(char *to_shared, const struct cuda_batch &batch, con
         attn_copy_rows(to_shared, batch, kv, is_values, p.seq, p.head, at, MAX(at, p.from), MIN(at + stage, p.to));
 }
 
+/* Keys and values of the first stage at `at`, keys of the next: three groups of copies, before grid_wait() where all of
+ * it are rows of earlier steps.  Of latent rows the first stage's keys are all. */
+static LANE void copy_first(const struct op_attend &op, const struct cuda_batch &batch, const struct attn_plan &plan,
+                            const struct place &p, char *keys, char *values, int at)
+{
+    bool latent = attn_is_latent(op.kv), early = MIN(at + 2 * plan.stage, p.to) <= p.pos + 1 - plan.n_new;
+    if (!early) grid_wait();
+    copy_stage(keys, batch, op.kv, false, p, at, plan.stage);
+    copy_commit();
+    if (!latent) copy_stage(values, batch, op.kv, true, p, at, plan.stage);
+    copy_commit();
+    if (!latent)
+        copy_stage(keys + plan.stage * (int)op.kv.k_row_bytes, batch, op.kv, false, p, at + plan.stage, plan.stage);
+    copy_commit();
+    if (early) grid_wait();
+}
+
+struct ours { /* queries of a warp: `first` and those behind it; slope, m and l are of query lane % GT */
+    int first;
+    float slope, m, l;
+};
+
+/* Keys of a warp's rows, which begin at position `at`, to shares of the softmax; sums so far are multiplied to suit. */
+template <int LG, int CK, int CV, int GT, bool ANY>
+LANE void weigh_rows(float *scores, float (&o)[GT][8 * CV], float (&q)[GT][8 * CK], struct ours *w,
+                     const struct op_attend &op, const struct attn_plan &plan, const struct place &p,
+                     const struct rows &r, int at)
+{
+    int first = 0, k_wide = MIN((int)WIDEST, 8 * LG * CK), k_padded = ANY ? op.kv.d_k : 0;
+    do {
+        if (ANY) load_queries<LG, CK, GT, false>(q, op, plan, p, w->first, first);
+#define SCORE(type) score_rows<type, LG, CK, GT, !ANY>(scores, q, r, first, first > 0)
+        ATTN_BY_TYPE(op.kv.type_k, SCORE)
+#undef SCORE
+        first += k_wide;
+        warp_barrier();
+    } while (first < k_padded);
+    float factor = soften<GT>(op, scores, r.from, r.to, p.pos, at, w->slope, &w->m, &w->l);
+    warp_barrier();
+    shrink<CV, GT>(o, factor);
+}
+
 /* Rows of up to 8 LG CK numbers of keys and 8 LG CV of values, GT queries to a warp.  ANY: of any width and alignment,
  * keys in steps of columns. */
 template <int LG, int CK, int CV, int GT, bool ANY>
@@ -292,24 +334,14 @@ static __global__ void __launch_bounds__(THREADS, GT * (CK + CV) >= 16 ? 2 : 3)
     char *shared = shared_memory(), *values = latent ? shared : shared + 2 * stage * k_row;
     float *scores = (float *)(values + 2 * stage * v_row) + warp * n_own * GT;
     bool busy = query_warp * GT < p.n_queries;
-    int k_wide = MIN((int)WIDEST, 8 * LG * CK), k_padded = ANY ? kv.d_k : 0;
-
     int at = p.from & ~(stage - 1), side = 0;
-    bool early = MIN(at + 2 * stage, p.to) <= p.pos + 1 - plan.n_new; /* rows of earlier steps alone */
-    if (!early) grid_wait();
-    copy_stage(shared, batch, kv, false, p, at, stage);
-    copy_commit();
-    if (!latent) copy_stage(values, batch, kv, true, p, at, stage);
-    copy_commit();
-    if (!latent) copy_stage(shared + stage * k_row, batch, kv, false, p, at + stage, stage);
-    copy_commit();
-    if (early) grid_wait();
+    copy_first(op, batch, plan, p, shared, values, at);
     grid_release();
 
-    float q[GT][8 * CK], o[GT][8 * CV] = {}, m = -INFINITY, l = 0;
+    float q[GT][8 * CK], o[GT][8 * CV] = {};
     int own_query = p.first_query + MIN(query_warp * GT + lane_id() % GT, p.n_queries - 1);
-    float slope = attn_slope(op, p.head * plan.n_share + own_query);
-    if (!ANY) load_queries<LG, CK, GT, true>(q, op, plan, p, query_warp * GT, 0);
+    struct ours w = {query_warp * GT, attn_slope(op, p.head * plan.n_share + own_query), -INFINITY, 0};
+    if (!ANY) load_queries<LG, CK, GT, true>(q, op, plan, p, w.first, 0);
 
     /* Under way, oldest first: keys and values of this stage, keys of the next; of latent rows, the next one's come
      * when this one begins, since its values are read to the end. */
@@ -324,21 +356,7 @@ static __global__ void __launch_bounds__(THREADS, GT * (CK + CV) >= 16 ? 2 : 3)
         struct rows r = {shared + (side * stage + first_own) * k_row, k_row, kv.d_k,
                          MAX(p.from - own, 0), MIN(p.to - own, n_own)};
         bool works = busy && r.from < r.to;
-        float factor = 1;
-        if (works) {
-            int first = 0;
-            do {
-                if (ANY) load_queries<LG, CK, GT, false>(q, op, plan, p, query_warp * GT, first);
-#define SCORE(type) score_rows<type, LG, CK, GT, !ANY>(scores, q, r, first, first > 0)
-                ATTN_BY_TYPE(kv.type_k, SCORE)
-#undef SCORE
-                first += k_wide;
-                warp_barrier();
-            } while (first < k_padded);
-            factor = soften<GT>(op, scores, r.from, r.to, p.pos, own, slope, &m, &l);
-            warp_barrier();
-            shrink<CV, GT>(o, factor);
-        }
+        if (works) weigh_rows<LG, CK, CV, GT, ANY>(scores, o, q, &w, op, plan, p, r, own);
         if (!latent) {
             copy_wait<2>();
             block_barrier();
@@ -356,7 +374,7 @@ static __global__ void __launch_bounds__(THREADS, GT * (CK + CV) >= 16 ? 2 : 3)
     }
     block_barrier();
     float *states = (float *)shared;
-    store_states<LG, CV, GT>(states + warp * GT * plan.state_floats, plan.state_floats, o, m, l, p.width);
+    store_states<LG, CV, GT>(states + warp * GT * plan.state_floats, plan.state_floats, o, w.m, w.l, p.width);
     block_barrier();
     merge_warps(op, plan, p, states, GT, parts);
 }

@@ -91,8 +91,8 @@ static int not_known(struct str jinja, struct redline_err *err)
     while (n < jinja.n && n < 60 && (unsigned char)jinja.p[n] >= ' ') n++;
     while (n > 0 && n < jinja.n && ((unsigned char)jinja.p[n] & 0xc0) == 0x80) n--;
     return err_set(err, REDLINE_SUPPORT,
-                   "the file's chat template is not one of the known ones, which write ChatML; it has %zu "
-                   "bytes and begins with: %.*s",
+                   "the file's chat template is not one of the known ones, which write ChatML "
+                   "(--chat-template chatml uses that form all the same); it has %zu bytes and begins with: %.*s",
                    jinja.n, (int)n, jinja.p);
 }
 

@@ -13,10 +13,15 @@ template <enum dtype T> struct mv_format {
     static constexpr int halves = F::n_steps / 4;
     static constexpr int per_block = F::n_sets * halves; /* pieces */
     static constexpr int n_lines = F::n_head_words + 4 * F::n_step_words;
-    static constexpr int together = n_lines <= 5 ? 2 : 1; /* pieces that a lane has on the way at a time */
-    static __host__ LANE constexpr int per_sm(int n_tokens)        /* blocks: 128 registers a thread, or 255 */
+    static __host__ LANE constexpr int per_sm(int n_tokens) /* blocks: 128 registers a thread, or 255 */
     {
         return n_lines <= 8 && n_tokens <= 2 ? 2 : 1;
+    }
+    /* Pieces that a lane has on the way at a time: as many as registers hold.  A line that is spilled while it is still
+     * on the way is waited for. */
+    static __host__ LANE constexpr int together(int n_tokens)
+    {
+        return n_lines <= 4 && n_tokens != 2 ? 2 : 1;
     }
 };
 
@@ -165,33 +170,34 @@ template <int N> LANE void mv_codes_of(struct mv_codes x[N], const struct mv &a,
 }
 
 /* What a lane has on the way. */
-template <enum dtype T> struct mv_ahead {
-    struct mv_piece<T> piece[mv_format<T>::together];
+template <enum dtype T, int N> struct mv_ahead {
+    struct mv_piece<T> piece[mv_format<T>::together(N)];
     int nth; /* of the first; the others are eight pieces apart.  Beyond the row: none */
 };
 
-template <enum dtype T> LANE void mv_read_ahead(struct mv_ahead<T> *p, const struct mv_at &at, int n_blocks)
+template <enum dtype T, int N>
+LANE void mv_read_ahead(struct mv_ahead<T, N> *p, const struct mv_at &at, int n_blocks)
 {
     using M = mv_format<T>;
     int n_warps = (int)blockDim.x / 32, warp = (int)threadIdx.x / 32;
-    p->nth = (at.pass * n_warps + warp) * 8 * M::together + lane_id() / 4;
+    p->nth = (at.pass * n_warps + warp) * 8 * M::together(N) + lane_id() / 4;
 #pragma unroll
-    for (int j = 0; j < M::together; j++)
+    for (int j = 0; j < M::together(N); j++)
         if (at.strip && p->nth + 8 * j < n_blocks * M::per_block)
             mv_load_piece<T>(&p->piece[j], at.strip, p->nth + 8 * j, n_blocks);
 }
 
 /* A pass over columns: what comes behind it is asked for, then what is there is multiplied. */
 template <enum dtype T, int N>
-LANE void mv_pass(float sum[N][4], const struct mv_ahead<T> &now, struct mv_ahead<T> *next, const struct mv &a,
+LANE void mv_pass(float sum[N][4], const struct mv_ahead<T, N> &now, struct mv_ahead<T, N> *next, const struct mv &a,
                   struct mv_at *at, int n_passes, int expert, const struct mv_codes x[N])
 {
     using M = mv_format<T>;
     int n_blocks = strip_n_blocks<typename M::F>(a.n_cols), n_pieces = n_blocks * M::per_block;
     mv_advance<N>(a, at, n_passes, expert);
-    mv_read_ahead<T>(next, *at, n_blocks);
+    mv_read_ahead<T, N>(next, *at, n_blocks);
 #pragma unroll
-    for (int j = 0; j < M::together; j++)
+    for (int j = 0; j < M::together(N); j++)
         if (now.nth + 8 * j < n_pieces) mv_add_piece<T, N>(sum, now.piece[j], now.nth + 8 * j, x);
 }
 
@@ -200,13 +206,13 @@ static __global__ void __launch_bounds__(32 * MV_WARPS, mv_format<T>::per_sm(N))
     mv_multiply_codes(const __grid_constant__ struct mv a)
 {
     using M = mv_format<T>;
-    struct mv_ahead<T> ahead, other;
+    struct mv_ahead<T, N> ahead, other;
     struct mv_at at;
     int n_blocks = strip_n_blocks<typename M::F>(a.n_cols), n_pieces = n_blocks * M::per_block, expert = 0;
-    int of_pass = (int)blockDim.x / 4 * M::together, n_passes = (n_pieces + of_pass - 1) / of_pass;
+    int of_pass = (int)blockDim.x / 4 * M::together(N), n_passes = (n_pieces + of_pass - 1) / of_pass;
     if (!a.by_row) {
         at = mv_begin<N>(a, 0);
-        mv_read_ahead<T>(&ahead, at, n_blocks);
+        mv_read_ahead<T, N>(&ahead, at, n_blocks);
     }
     mv_expect(a);
     grid_release();
@@ -214,7 +220,7 @@ static __global__ void __launch_bounds__(32 * MV_WARPS, mv_format<T>::per_sm(N))
     if (a.by_row) {
         expert = mv_matrix(a);
         at = mv_begin<N>(a, expert);
-        mv_read_ahead<T>(&ahead, at, n_blocks);
+        mv_read_ahead<T, N>(&ahead, at, n_blocks);
     }
     if (a.own) mv_make_own_codes<N>(a);
     for (int item = (int)blockIdx.x, turn = 0; item < mv_n_items<N>(a); item += (int)gridDim.x, turn ^= 1) {
@@ -241,7 +247,8 @@ static __global__ void __launch_bounds__(32 * MV_WARPS, mv_format<T>::per_sm(N))
 template <enum dtype T, int N> static void mv_launch_codes(struct cuda_run *run, const struct mv *a)
 {
     using M = mv_format<T>;
-    struct mv_shape shape = {strip_n_blocks<typename M::F>(a->n_cols) * M::per_block, 8 * M::together, M::per_sm(N)};
+    int n_pieces = strip_n_blocks<typename M::F>(a->n_cols) * M::per_block;
+    struct mv_shape shape = {n_pieces, 8 * M::together(N), M::per_sm(N)};
     mv_launch<N>(run, a, mv_multiply_codes<T, N>, shape, mv_codes_bytes(a->n_cols));
 }
 

@@ -99,6 +99,22 @@ LANE uint32_t pick_bytes(uint32_t low, uint32_t high, uint32_t selector)
     return picked;
 }
 
+LANE uint32_t pick_bytes_or_signs(uint32_t low, uint32_t high, uint32_t selector)
+{
+    uint32_t picked = pick_bytes(low, high, selector & 0x7777u);
+    for (int i = 0; i < 4; i++)
+        if (selector >> 4 * i & 8) {
+            uint32_t sign = picked >> (8 * i + 7) & 1 ? 0xffu : 0;
+            picked = (picked & ~(0xffu << 8 * i)) | sign << 8 * i;
+        }
+    return picked;
+}
+
+LANE uint32_t rotate_left(uint32_t u, int n)
+{
+    return u << (n & 31) | u >> (-n & 31);
+}
+
 LANE float rsqrtf(float f)
 {
     return 1 / sqrtf(f);

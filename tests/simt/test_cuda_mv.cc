@@ -183,6 +183,30 @@ static uint32_t word_at(const char *strip, uint32_t body, int line, int r)
     return w;
 }
 
+/* What is cheaper than codes() says the same. */
+template <typename F>
+static void check_other_forms(const uint32_t *u, const uint32_t *w, const uint32_t *h, int set, int step)
+{
+    uint32_t other[8];
+    if constexpr (F::is_shifted) {
+        F::shifted(other, w, h, set, step);
+        for (int i = 0; i < 4 * F::n_codes; i++) {
+            uint32_t shifted = other[i / 4] >> 8 * (i % 4) & 255, code = u[i / 4] >> 8 * (i % 4) & 255;
+            assert_int_equal(shifted, code << F::shift(i / 4));
+        }
+    }
+    if constexpr (F::is_mixed) {
+        uint32_t mixed[2];
+        look_up_parts(other, w[0], F::table());
+        look_up_mixed(mixed, w[0], F::table());
+        for (int i = 0; i < 8; i++) { /* nibble i: code i % 2, its column i / 2 */
+            int code = (int8_t)(u[i % 2] >> 8 * (i / 2)), at = 8 * (i % 4);
+            assert_int_equal((int8_t)(mixed[i / 4] >> at), code);
+            assert_int_equal((int8_t)(other[i / 4 * 2] >> at) + (int8_t)(other[i / 4 * 2 + 1] >> at), code);
+        }
+    }
+}
+
 template <typename F> static void decode_step(float *out, const char *strip, strip_place at, int set, int step, int r)
 {
     uint32_t h[8] = {}, w[8], u[8], head = 0;
@@ -190,6 +214,7 @@ template <typename F> static void decode_step(float *out, const char *strip, str
     for (int i = 0; i < F::n_head_words; i++) h[i] = word_at(strip, at.body, F::head_line(i, set), r);
     for (int i = 0; i < F::n_step_words; i++) w[i] = word_at(strip, at.body, F::step_line(i, set, step), r);
     F::codes(u, w, h, set, step);
+    check_other_forms<F>(u, w, h, set, step);
     for (int c = 0; c < F::n_codes; c++)
         strip_weights<F>(out + 4 * ((set * F::n_codes + c) * F::n_steps + step), u[c],
                          F::scale(head, h, set, step / 4, c));

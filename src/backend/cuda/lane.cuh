@@ -109,6 +109,19 @@ LANE uint32_t pick_bytes(uint32_t low, uint32_t high, uint32_t selector)
     return __byte_perm(low, high, selector);
 }
 
+/* The same; but where bit 4 i + 3 of the selector is set, byte i is 0xff if that byte is negative, else 0. */
+LANE uint32_t pick_bytes_or_signs(uint32_t low, uint32_t high, uint32_t selector)
+{
+    uint32_t picked;
+    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(picked) : "r"(low), "r"(high), "r"(selector));
+    return picked;
+}
+
+LANE uint32_t rotate_left(uint32_t u, int n) /* n: modulo 32 */
+{
+    return __funnelshift_l(u, u, (unsigned)n);
+}
+
 LANE int count_bits(uint32_t u)
 {
     return __popc(u);

@@ -9,7 +9,8 @@ enum { ROUND_THREADS = 256 };
 
 /* Block (part, row): a row that is normed is one part. */
 template <int W>
-static __global__ void round_rows(struct mv_record *to, struct norm norm, const float *x, size_t stride, int n_cols)
+static __global__ void round_rows(struct mv_record *to, struct norm norm, const float *x, size_t stride, int n_cols,
+                                  bool mixed)
 {
     __shared__ double partial[32];
     struct by_block block = {partial};
@@ -18,7 +19,7 @@ static __global__ void round_rows(struct mv_record *to, struct norm norm, const 
     x += blockIdx.y * stride;
     struct unit u = unit_of<W>(norm, x, n_cols, block);
     int n_warps = (int)blockDim.x / 32;
-    mv_round_row<W>(to + blockIdx.y * (size_t)(n_cols / 32), n_cols, norm, u, x,
+    mv_round_row<W>(to + blockIdx.y * (size_t)(n_cols / 32), n_cols, mixed, norm, u, x,
                     (int)blockIdx.x * n_warps + (int)threadIdx.x / 32, (int)gridDim.x * n_warps);
 }
 
@@ -39,8 +40,14 @@ static bool four_at_a_time(const struct cuda_product *p)
     return by_four(p->x) && (p->x_stride % 4 == 0 || n_rows_of_x(p) == 1);
 }
 
-/* scratch.bf16 has room for two bytes a number, and these are less. */
-static void round_before(struct cuda_run *run, struct mv *a, const struct cuda_product *p)
+/* Of types whose codes are looked up, see strip.cuh. */
+static bool is_mixed(enum dtype dtype)
+{
+    return dtype == DTYPE_MXFP4 || dtype == DTYPE_IQ4_NL || dtype == DTYPE_IQ4_XS;
+}
+
+/* scratch.bf16 has room for two bytes a number, and these are as many. */
+static void round_before(struct cuda_run *run, struct mv *a, const struct cuda_product *p, enum dtype dtype)
 {
     const struct norm *norm = norm_of(p);
     bool four = four_at_a_time(p) && norm_by_four(norm);
@@ -49,7 +56,7 @@ static void round_before(struct cuda_run *run, struct mv *a, const struct cuda_p
     struct mv_record *to = (struct mv_record *)(void *)run->b->scratch.bf16;
     device_launch(run->d, "rounding rows to 8 bits", four ? round_rows<4> : round_rows<1>,
                   dim3(n_parts, (unsigned)n_rows_of_x(p)), dim3(ROUND_THREADS), 0, to, *norm, p->x, p->x_stride,
-                  a->n_cols);
+                  a->n_cols, is_mixed(dtype));
     a->x = to;
     a->x_bytes = mv_codes_bytes(a->n_cols);
 }
@@ -76,7 +83,7 @@ static void bring(struct cuda_run *run, struct mv *a, const struct cuda_product 
     a->norm = *norm;
     if (a->own) return;
     if (codes)
-        round_before(run, a, p);
+        round_before(run, a, p, dtype);
     else if (normed)
         norm_before(run, a, p);
 }

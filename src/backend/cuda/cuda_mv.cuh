@@ -64,11 +64,19 @@ struct mv { /* one launch */
 
 /* ---- rows of activations in 8 bits ---------------------------------------------------------------------- */
 
+/* Sixteen columns and what products need beside them, in two loads; two of these share a scale. */
+struct alignas(16) mv_tail {
+    float scale, scaled; /* scale * sum */
+    int sum, both;       /* of the codes; of all 32 */
+};
+
+struct mv_half {
+    int8_t codes[16];
+    struct mv_tail tail;
+};
+
 struct mv_record {
-    int8_t codes[32];
-    float scale;
-    int sums[2]; /* of 16 codes each */
-    int nothing; /* so that every record's codes are aligned */
+    struct mv_half half[2];
 };
 
 __host__ LANE constexpr size_t mv_codes_bytes(int n_cols) /* of a row */
@@ -76,24 +84,16 @@ __host__ LANE constexpr size_t mv_codes_bytes(int n_cols) /* of a row */
     return (size_t)n_cols / 32 * sizeof(struct mv_record);
 }
 
-struct mv_codes { /* a row, wherever it is */
-    const struct mv_record *row;
-    LANE uint4 codes(int column) const /* 16 of them */
-    {
-        return *(const uint4 *)(const void *)(row[column / 32].codes + column % 32);
-    }
-    LANE float scale(int column) const
-    {
-        return row[column / 32].scale;
-    }
-    LANE int sum(int column) const
-    {
-        return row[column / 32].sums[column % 32 / 16];
-    }
-};
+/* Where code i of a record is.  mixed: columns i and i + 16 side by side, as the nibbles of some weights are. */
+LANE int8_t *mv_code_at(struct mv_record *record, int i, bool mixed)
+{
+    if (mixed) i = i % 16 * 2 + i / 16;
+    return record->half[i / 16].codes + i % 16;
+}
 
 /* 32 / W lanes bring 32 numbers into 8 bits: kern.h, quant_act.  y: the lane's own, from `column` on. */
-template <int W> LANE void mv_round(struct mv_record *row, int n_cols, int column, const struct numbers<W> &y)
+template <int W>
+LANE void mv_round(struct mv_record *row, int n_cols, int column, bool mixed, const struct numbers<W> &y)
 {
     uint32_t most = 0, word = 0;
     int sum = 0;
@@ -108,26 +108,28 @@ template <int W> LANE void mv_round(struct mv_record *row, int n_cols, int colum
         sum += q;
     }
     for (int m = 1; m < 16 / W; m *= 2) sum += warp_xor(sum, m);
+    int both = sum + warp_xor(sum, 16 / W);
     if (column >= n_cols) return;
     struct mv_record *to = row + column / 32;
-    if (W == 4)
-        *(uint32_t *)(void *)(to->codes + column % 32) = word;
+    if (W == 4 && !mixed)
+        *(uint32_t *)(void *)mv_code_at(to, column % 32, false) = word;
     else
-        to->codes[column % 32] = (int8_t)word;
-    if (column % 32 == 0) to->scale = none ? 0 : top / 127;
-    if (column % 16 == 0) to->sums[column % 32 / 16] = sum;
+        for (int i = 0; i < W; i++) *mv_code_at(to, column % 32 + i, mixed) = (int8_t)(word >> 8 * i);
+    if (column % 16 != 0) return;
+    float scale = none ? 0 : top / 127;
+    to->half[column % 32 / 16].tail = {scale, scale * (float)sum, sum, both};
 }
 
 /* Some threads' share of a row: whole warps, the first of them number `warp` of n_warps. */
 template <int W>
-LANE void mv_round_row(struct mv_record *row, int n_cols, const struct norm &norm, const struct unit &u,
+LANE void mv_round_row(struct mv_record *row, int n_cols, bool mixed, const struct norm &norm, const struct unit &u,
                        const float *x, int warp, int n_warps)
 {
     for (int base = 32 * W * warp; base < n_cols; base += 32 * W * n_warps) {
         int column = base + W * lane_id();
         struct numbers<W> y = {};
         if (column < n_cols) y = normed<W>(norm, u, x, column);
-        mv_round<W>(row, n_cols, column, y);
+        mv_round<W>(row, n_cols, column, mixed, y);
     }
 }
 
@@ -149,11 +151,18 @@ LANE char *mv_own_row(int n_tokens)
     return shared_memory() + mv_sums_bytes((int)blockDim.x / 32, n_tokens) + 32 * sizeof(double);
 }
 
+/* The block's own row of float32 numbers. */
+LANE const float *mv_block_row(const struct mv &a)
+{
+    int row = a.by_row ? (int)blockIdx.y / a.x_div : 0;
+    return (const float *)(const void *)((const char *)a.x + (size_t)row * a.x_bytes);
+}
+
 /* What a norm reads is asked for before the kernel in front has ended. */
 LANE void mv_expect(const struct mv &a)
 {
     const int line = 32; /* floats */
-    if (!a.own || a.norm.kind == NORM_NONE) return;
+    if (a.norm.kind == NORM_NONE) return;
     for (int i = line * (int)threadIdx.x; i < a.n_cols; i += line * (int)blockDim.x) {
         if (a.norm.weight) prefetch_l2(a.norm.weight + i);
         if (a.norm.bias) prefetch_l2(a.norm.bias + i);
@@ -162,11 +171,31 @@ LANE void mv_expect(const struct mv &a)
 
 /* ---- what there is to do -------------------------------------------------------------------------------- */
 
-/* Where a warp stands: item (a strip, and some rows of x), side, pass over the columns. */
+/* A row's pieces go to warps in groups of eight, one for each four lanes.  A warp takes `together` groups that lie side
+ * by side, then the next warp; a pass is what all of them take so. */
+struct mv_walk {
+    int first, step; /* the warp's first group; from pass to pass */
+    int n_own;       /* groups in which the lane has a piece */
+    int n_passes;
+    int extent;      /* K::extent() */
+};
+
+template <class K> LANE struct mv_walk mv_walk_of(const struct mv &a)
+{
+    int n_warps = (int)blockDim.x / 32, warp = (int)threadIdx.x / 32, n_pieces = K::n_pieces(a.n_cols);
+    int of_pass = n_warps * 8 * K::together;
+    return {warp * K::together, n_warps * K::together, (n_pieces + 7 - lane_id() / 4) / 8,
+            (n_pieces + of_pass - 1) / of_pass, K::extent(a.n_cols)};
+}
+
+/* Where reading ahead stands: item (a strip, and some rows of x), side, pass over the columns. */
 struct mv_at {
     int item, side, pass;
-    const char *strip; /* NULL: nothing is left */
+    int group; /* the next of the strip: beyond all of them when nothing is left */
+    const char *strip;
 };
+
+enum { MV_NO_GROUP = 1 << 24 };
 
 struct mv_item {
     int job, strip; /* of the job */
@@ -200,22 +229,24 @@ LANE int mv_matrix(const struct mv &a)
     return a.chosen ? a.chosen[blockIdx.y] : (int)blockIdx.y % a.n_heads;
 }
 
-template <int N> LANE struct mv_at mv_begin(const struct mv &a, int expert)
+template <int N> LANE void mv_enter(const struct mv &a, struct mv_at *at, const struct mv_walk &walk, int expert)
 {
-    struct mv_at at = {(int)blockIdx.x, 0, 0, NULL};
-    if (at.item < mv_n_items<N>(a)) at.strip = mv_strip<N>(a, at.item, 0, expert);
-    return at;
+    at->pass = 0;
+    at->group = MV_NO_GROUP;
+    if (at->item >= mv_n_items<N>(a)) return;
+    at->strip = mv_strip<N>(a, at->item, at->side, expert);
+    at->group = walk.first;
 }
 
-template <int N> LANE void mv_advance(const struct mv &a, struct mv_at *at, int n_passes, int expert)
+template <int N> LANE void mv_advance(const struct mv &a, struct mv_at *at, const struct mv_walk &walk, int expert)
 {
-    if (++at->pass < n_passes) return;
-    at->pass = 0;
+    at->group += walk.step;
+    if (++at->pass < walk.n_passes) return;
     if (++at->side == a.n_sides) {
         at->side = 0;
         at->item += (int)gridDim.x;
     }
-    at->strip = at->item < mv_n_items<N>(a) ? mv_strip<N>(a, at->item, at->side, expert) : NULL;
+    mv_enter<N>(a, at, walk, expert);
 }
 
 /* ---- what becomes of sums ------------------------------------------------------------------------------- */
@@ -274,14 +305,93 @@ template <int N> LANE void mv_finish(const struct mv &a, int item, int turn, int
     }
 }
 
-/* ---- the launch ----------------------------------------------------------------------------------------- */
+/* ---- the kernel ----------------------------------------------------------------------------------------- */
 
-/* How a kernel for a weight type wants its work: */
-struct mv_shape {
-    int pieces;     /* of a row */
-    int of_warp;    /* that a warp takes at a time */
-    int per_sm;     /* blocks of MV_WARPS warps that its registers leave room for */
+/* What is multiplied how is a kind K, for N rows of x at a time:
+ *
+ *     n_tokens, own           N; whether blocks bring their row into shared memory themselves (N = 1)
+ *     two                     N for two rows
+ *     own_bytes(n_cols)       of the block's row there
+ *     per_sm                  blocks of MV_WARPS warps that its registers leave room for
+ *     together                pieces that a lane has on the way at a time
+ *     n_pieces(n_cols)        of a row
+ *     piece                   four rows of one, in registers
+ *     extent(n_cols)          what load() has to know of them
+ *     load(to, strip, group, extent)  the lane's piece of a group
+ *     rows, find(rows, a, i)  N rows of x from i on; all lanes call it
+ *     make_own(a)             all threads of the block call it
+ *     add(sum, piece, group, rows) */
+template <class K> struct mv_ahead { /* on the way */
+    typename K::piece piece[K::together];
+    int group; /* of the first */
 };
+
+template <class K>
+LANE void mv_read_ahead(struct mv_ahead<K> *p, const struct mv_at &at, const struct mv_walk &walk)
+{
+    p->group = at.group;
+#pragma unroll
+    for (int j = 0; j < K::together; j++)
+        if (at.group + j < walk.n_own) K::load(&p->piece[j], at.strip, at.group + j, walk.extent);
+}
+
+/* A pass over columns: what comes behind it is asked for, then what is there is multiplied. */
+template <class K>
+LANE void mv_pass(float sum[K::n_tokens][4], const struct mv_ahead<K> &now, struct mv_ahead<K> *next,
+                  const struct mv &a, struct mv_at *at, const struct mv_walk &walk, int expert,
+                  const typename K::rows &x)
+{
+    mv_advance<K::n_tokens>(a, at, walk, expert);
+    mv_read_ahead<K>(next, *at, walk);
+#pragma unroll
+    for (int j = 0; j < K::together; j++)
+        if (now.group + j < walk.n_own) K::add(sum, now.piece[j], now.group + j, x);
+}
+
+template <class K>
+static __global__ void __launch_bounds__(32 * MV_WARPS, K::per_sm) mv_multiply(const __grid_constant__ struct mv a)
+{
+    constexpr int N = K::n_tokens;
+    struct mv_walk walk = mv_walk_of<K>(a);
+    struct mv_ahead<K> ahead, other;
+    struct mv_at at = {(int)blockIdx.x, 0, 0, 0, NULL};
+    int expert = 0;
+    if (!a.by_row) {
+        mv_enter<N>(a, &at, walk, 0);
+        mv_read_ahead<K>(&ahead, at, walk);
+    }
+    if (K::own) mv_expect(a);
+    grid_release();
+    grid_wait();
+    if (a.by_row) {
+        expert = mv_matrix(a);
+        mv_enter<N>(a, &at, walk, expert);
+        mv_read_ahead<K>(&ahead, at, walk);
+    }
+    if (K::own) K::make_own(a);
+    for (int item = (int)blockIdx.x, turn = 0; item < mv_n_items<N>(a); item += (int)gridDim.x, turn ^= 1) {
+        typename K::rows x;
+        K::find(&x, a, mv_item_of<N>(a, item).row);
+        for (int side = 0; side < a.n_sides; side++) {
+            float sum[N][4] = {};
+#pragma unroll 1
+            for (int pass = 0; pass < walk.n_passes; pass += 2) { /* in turns, so that nothing is copied */
+                mv_pass<K>(sum, ahead, &other, a, &at, walk, expert, x);
+                if (pass + 1 == walk.n_passes) {
+                    warp_barrier(); /* or the compiler copies in every pass, in case it was the last */
+                    ahead = other;
+                    break;
+                }
+                mv_pass<K>(sum, other, &ahead, a, &at, walk, expert, x);
+            }
+            mv_leave<N>(sum, turn, side);
+        }
+        block_barrier();
+        mv_finish<N>(a, item, turn, expert);
+    }
+}
+
+/* ---- the launch ----------------------------------------------------------------------------------------- */
 
 /* cuda_mv_codes.cu, cuda_mv_k.cu, cuda_mv_float.cu: one launch, where the type is one of theirs; whether it is. */
 bool cuda_mv_codes(struct cuda_run *run, const struct mv *a, enum dtype dtype);
@@ -289,25 +399,40 @@ bool cuda_mv_k(struct cuda_run *run, const struct mv *a, enum dtype dtype);
 bool cuda_mv_float(struct cuda_run *run, const struct mv *a, enum dtype dtype);
 
 /* Warps of a block: no more than have something to do in equally many passes. */
-static inline int mv_n_warps(const struct mv_shape &s)
+static inline int mv_n_warps(int n_pieces, int of_warp)
 {
-    int n = (s.pieces + s.of_warp - 1) / s.of_warp, n_passes = (n + MV_WARPS - 1) / MV_WARPS;
+    int n = (n_pieces + of_warp - 1) / of_warp, n_passes = (n + MV_WARPS - 1) / MV_WARPS;
     return (n + n_passes - 1) / n_passes;
 }
 
 /* As many blocks as there is room for, all with equally many items. */
-template <int N>
-static void mv_launch(struct cuda_run *run, const struct mv *a, void (*kernel)(struct mv), const struct mv_shape &s,
-                      size_t own_bytes)
+template <class K> static void mv_launch(struct cuda_run *run, const struct mv *a)
 {
-    int n_warps = mv_n_warps(s), n_rows = a->by_row ? a->n : 1;
+    constexpr int N = K::n_tokens;
+    int n_warps = mv_n_warps(K::n_pieces(a->n_cols), 8 * K::together), n_rows = a->by_row ? a->n : 1;
     int n_items = N == 1 ? a->n_strips : a->n_strips * ((a->n + N - 1) / N);
-    int most = run->d->n_multiprocessors * s.per_sm * MV_WARPS / n_warps;
+    int most = run->d->n_multiprocessors * K::per_sm * MV_WARPS / n_warps;
     int n_rounds = (n_items * n_rows + most - 1) / most;
-    size_t shared_bytes = mv_sums_bytes(n_warps, N) + 32 * sizeof(double) + (a->own ? own_bytes : 0);
-    device_launch(run->d, "products of single tokens", kernel,
+    size_t shared_bytes = mv_sums_bytes(n_warps, N) + 32 * sizeof(double) + (K::own ? K::own_bytes(a->n_cols) : 0);
+    device_launch(run->d, "products of single tokens", mv_multiply<K>,
                   dim3((unsigned)((n_items + n_rounds - 1) / n_rounds), (unsigned)n_rows), dim3((unsigned)n_warps * 32),
                   shared_bytes, *a);
+}
+
+/* KIND<T, N, own>: for so many rows of x at a time as there are. */
+template <template <enum dtype, int, bool> class KIND, enum dtype T>
+static void mv_few(struct cuda_run *run, const struct mv *a)
+{
+    if (a->own)
+        mv_launch<KIND<T, 1, true>>(run, a);
+    else if (a->n == 1 || a->by_row)
+        mv_launch<KIND<T, 1, false>>(run, a);
+    else if (a->n == 2)
+        mv_launch<KIND<T, KIND<T, 1, false>::two, false>>(run, a);
+    else if (a->n <= 4)
+        mv_launch<KIND<T, 4, false>>(run, a);
+    else
+        mv_launch<KIND<T, 8, false>>(run, a);
 }
 
 #endif

@@ -569,6 +569,34 @@ static void test_norms(void **)
     check_product(DTYPE_F16, 1, 3, {1, 8192 + 256, 0, NORM_LAYER}, AFTER_STORE);
 }
 
+/* The bits of sums in double, also of rows whose squares float32 does not hold. */
+static void check_norm(int n, float size, float eps)
+{
+    const int n_rows = 12;
+    struct request q = {1, 32};
+    struct rig g;
+    rig_open(&g, q, 1);
+    std::vector<float> x((size_t)(n_rows * n)), y(x.size());
+    for (float &v : x) v = (float)rng_normal(&rng) * size;
+    struct norm norm = {NORM_RMS, eps, NULL, NULL};
+    float *at = on_device(x);
+    cuda_norm(&g.run, &norm, at, at, (size_t)n, n_rows, n);
+    finish(&g.b.device);
+    std::vector<float> got = on_host(at, x.size());
+    for (size_t i = 0; i < x.size(); i += (size_t)n) kern_scalar.rms_norm(&y[i], &x[i], NULL, (size_t)n, eps);
+    if (memcmp(got.data(), y.data(), y.size() * sizeof(float)) != 0)
+        fail_msg("rows of %d numbers of size %g, eps %g, are normed to other bits", n, (double)size, (double)eps);
+    cudaFree(at);
+    rig_close(&g, q);
+}
+
+static void test_norms_of_any_size(void **)
+{
+    for (int n : {1, 7, 64, 2880, 4096, 16384})
+        for (float size : {1e-30f, 1e-18f, 1e-6f, 1.0f, 3e4f, 1e14f, 1e25f})
+            for (float eps : {0.0f, 1e-6f, 1e-5f}) check_norm(n, size, eps);
+}
+
 static void test_experts(void **)
 {
     for (enum dtype type : {DTYPE_MXFP4, DTYPE_Q4_K, DTYPE_Q3_K, DTYPE_Q8_0, DTYPE_F16})
@@ -681,6 +709,7 @@ int main(void)
         cmocka_unit_test(test_pack),  cmocka_unit_test(test_decode), cmocka_unit_test(test_products),
         cmocka_unit_test(test_norms), cmocka_unit_test(test_experts), cmocka_unit_test(test_glu),
         cmocka_unit_test(test_jobs),  cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_norms_of_any_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,7 +72,12 @@ check "another is used" 0 "gpu1 Simulated GPU: 9 of 10 blocks" env SIMT_DEVICES=
 check "nobody needs it" 0 "" env SIMT_DEVICES=2 SIMT_HELD=1 \
     sh -c "! '$redline' run -n 1 -ngl all 2>&1 >/dev/null | grep -e gpu1 -e warning"
 check "nor looks at it" 0 "Simulated GPU, not needed" env SIMT_DEVICES=2 SIMT_HELD=1 "$redline" plan "$demo"
-check "both are needed" 0 "gpu1 Simulated GPU: " env SIMT_DEVICES=2 "$redline" run -n 1 -ngl all --device-memory 262M
+"$redline" plan "$demo" -ngl all -c 64 --json >plan.json
+room=$(python3 -c "
+import json
+d = json.load(open('plan.json'))['devices'][1]
+print(d['margin_bytes'] + d['buffer_bytes'] + d['scratch_bytes'] + (d['weight_bytes'] + d['kv_bytes']) * 3 // 4)")
+check "both are needed" 0 "gpu1 Simulated GPU: " env SIMT_DEVICES=2 "$redline" run -n 1 -ngl all -c 64 --device-memory "$room"
 check "held, and asked for" 3 "busy or unavailable" env SIMT_HELD=0 "$redline" run -n 1 -ngl all
 check "held, and required" 3 "busy or unavailable" env SIMT_HELD=0 "$redline" run -n 1 --require gpu
 

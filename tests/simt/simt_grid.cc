@@ -14,13 +14,15 @@ enum { MOST_THREADS = 1024, MOST_WARPS = MOST_THREADS / SIMT_LANES };
 static const size_t STACK_BYTES = 512 << 10, SHARED_BYTES = 256 << 10, SHARED_ZONE = 256;
 static const unsigned char ZONE = 0xa5;
 
-enum state { READY, AT_WARP, AT_BLOCK, ENDED };
+enum state { READY, AT_WARP, AT_BLOCK, AT_GRID, ENDED };
 
 struct copy {
     void *to;
     const void *from;
     bool valid;
     int group;
+    bool early; /* begun while earlier kernels' writing is hidden: it reads at once */
+    unsigned char bytes[16];
 };
 
 struct fibre {
@@ -45,6 +47,7 @@ dim3 blockDim, gridDim;
 static fibre fibres[MOST_THREADS];
 static warp warps[MOST_WARPS];
 static int n_threads, current = -1;
+static bool hiding; /* what earlier kernels wrote, until all threads are at grid_wait() or wait for those */
 static const char *kernel_name;
 static const std::function<void()> *kernel_thread;
 static void *scheduler; /* its stack pointer, while a fibre runs */
@@ -182,8 +185,22 @@ static bool run_round(int w)
         if (fibres[w * SIMT_LANES + lane].state == READY) resume(w * SIMT_LANES + lane);
         count[fibres[w * SIMT_LANES + lane].state]++;
     }
-    if (!count[AT_WARP] || count[AT_BLOCK]) return false;
+    if (!count[AT_WARP] || count[AT_BLOCK] || count[AT_GRID]) return false;
     let_meet(w);
+    return true;
+}
+
+static bool let_see(void)
+{
+    bool any = false;
+    for (int i = 0; i < n_threads; i++) {
+        if (fibres[i].state != AT_GRID) continue;
+        fibres[i].state = READY;
+        any = true;
+    }
+    if (!any) return false;
+    simt_early_show();
+    hiding = false;
     return true;
 }
 
@@ -191,6 +208,7 @@ static bool run_round(int w)
 static bool let_pass(void)
 {
     fibre *first = NULL;
+    if (hiding && let_see()) return true;
     for (int i = 0; i < n_threads; i++) {
         fibre *f = &fibres[i];
         if (f->state == ENDED) continue;
@@ -247,7 +265,8 @@ static uint32_t common_divisor(uint32_t a, uint32_t b)
     return b ? common_divisor(b, a % b) : a;
 }
 
-void simt_grid(const char *kernel, dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()> &thread)
+void simt_grid(const char *kernel, dim3 grid, dim3 block, size_t shared_bytes, int early,
+               const std::function<void()> &thread)
 {
     kernel_name = kernel;
     kernel_thread = &thread;
@@ -261,6 +280,8 @@ void simt_grid(const char *kernel, dim3 grid, dim3 block, size_t shared_bytes, c
     while (common_divisor(step, n) != 1) step++;
     for (uint32_t i = 0; i < n; i++) {
         blockIdx = place_of(at, grid);
+        hiding = early >= 0 && i == 0;
+        if (hiding) simt_early_hide(early);
         run_block();
         at = (uint32_t)(((uint64_t)at + step) % n);
     }
@@ -298,6 +319,7 @@ void simt_block_barrier(simt_place at)
 void simt_grid_wait(void)
 {
     fibres[current].has_waited = true;
+    if (hiding) wait_as(AT_GRID, "grid_wait", {});
 }
 
 char *simt_shared_memory(void)
@@ -312,7 +334,8 @@ void simt_copy(void *to, const void *from, bool valid, simt_place at)
     if (in_shared ? (char *)to + 16 > shared + shared_used : (char *)to < program_begin || (char *)to >= program_end)
         simt_fail("%s:%d: a copy to %p, which is no shared memory", at.file, at.line, to);
     memset(to, SIMT_POISON, 16);
-    f->copies.push_back({to, from, valid, f->n_groups});
+    f->copies.push_back({to, from, valid, f->n_groups, hiding, {}});
+    if (hiding && valid) memcpy(f->copies.back().bytes, from, 16);
 }
 
 void simt_copy_commit(void)
@@ -327,7 +350,7 @@ void simt_copy_wait(int n_groups)
     for (; n < f->copies.size() && f->copies[n].group < f->n_groups - n_groups; n++) {
         const copy *c = &f->copies[n];
         if (c->valid)
-            memcpy(c->to, c->from, 16);
+            memcpy(c->to, c->early ? c->bytes : c->from, 16);
         else
             memset(c->to, 0, 16);
     }

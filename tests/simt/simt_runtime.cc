@@ -27,7 +27,7 @@
 #include <mutex>
 #include <vector>
 
-static const size_t PAGE = 4096, ALIGNMENT = 256;
+static const size_t PAGE = SIMT_PAGE, ALIGNMENT = 256;
 static const unsigned char ZONE = 0xa5;
 static const size_t SHARED_BYTES = 48 << 10, SHARED_MOST = 227 << 10;
 static const size_t POISON_MOST = 256 << 20; /* of a block: filling it makes it real */
@@ -269,10 +269,17 @@ static const std::pair<char *const, block> *block_at(const void *p)
 }
 
 static struct sigaction otherwise; /* what is done about addresses that are none of ours */
+static bool watching;
 
 static void touched(int, siginfo_t *info, void *)
 {
     auto *b = block_at(info->si_addr);
+    if (watching && b && b->second.device == worker && (char *)info->si_addr < b->second.pages + b->second.n) {
+        char *page = (char *)info->si_addr - (uintptr_t)info->si_addr % PAGE;
+        simt_early_keep(worker, page);
+        mprotect(page, PAGE, PROT_READ | PROT_WRITE);
+        return;
+    }
     if (!b) {
         sigaction(SIGSEGV, &otherwise, NULL); /* and again */
         return;
@@ -281,6 +288,34 @@ static void touched(int, siginfo_t *info, void *)
     if (worker < 0) simt_fail("the host touches byte %ld of %zu of device %d", at, b->second.bytes, b->second.device);
     simt_fail("device %d touches byte %ld of a block of %zu of device %d", worker, at, b->second.bytes,
               b->second.device);
+}
+
+static void set_touched(struct sigaction *before)
+{
+    struct sigaction action = {};
+    action.sa_sigaction = touched;
+    action.sa_flags = SA_SIGINFO;
+    sigaction(SIGSEGV, &action, before);
+}
+
+/* While a kernel runs, pages that none has written to yet since nothing was under way are closed to writing.  What
+ * tests do about signals is put aside. */
+static struct sigaction before;
+
+static void watch(int owner)
+{
+    set_touched(&before);
+    if (before.sa_sigaction != touched) otherwise = before;
+    protect(owner, PROT_READ);
+    for (void *p : simt_early_pages(owner)) mprotect(p, PAGE, PROT_READ | PROT_WRITE);
+    watching = true;
+}
+
+static void watch_no_more(int owner)
+{
+    protect(owner, PROT_READ | PROT_WRITE);
+    watching = false;
+    sigaction(SIGSEGV, &before, NULL);
 }
 
 static void check_zones(const char *p, const block *b)
@@ -321,10 +356,7 @@ static cudaError_t take(void **out, size_t bytes, int owner)
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     char *pages = (char *)mmap(NULL, n + PAGE, PROT_READ | PROT_WRITE, flags, -1, 0);
     if (pages == MAP_FAILED) return fail(cudaErrorMemoryAllocation);
-    struct sigaction action = {};
-    action.sa_sigaction = touched;
-    action.sa_flags = SA_SIGINFO;
-    if (!otherwise.sa_sigaction) sigaction(SIGSEGV, &action, &otherwise);
+    if (!otherwise.sa_sigaction) set_touched(&otherwise);
     char *p = pages + n - room;
     memset(pages, ZONE, (size_t)(p - pages));
     memset(p, SIMT_POISON, std::min(bytes, POISON_MOST));
@@ -391,6 +423,7 @@ static void work_until(cudaStream_t s, uint64_t n)
         s->n_done++;
         next();
     }
+    simt_early_forget(s->device); /* what follows is begun when all of this has ended */
 }
 
 static cudaError_t submit(cudaStream_t s, work w)
@@ -539,14 +572,20 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
     LOCKED;
     check_range(to, bytes, s->device);
     check_range(from, bytes, s->device);
-    return submit(s, [=] { memmove(to, from, bytes); });
+    return submit(s, [=] {
+        simt_early_forget(s->device);
+        memmove(to, from, bytes);
+    });
 }
 
 cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t s)
 {
     LOCKED;
     check_range(to, bytes, s->device);
-    return submit(s, [=] { memset(to, byte, bytes); });
+    return submit(s, [=] {
+        simt_early_forget(s->device);
+        memset(to, byte, bytes);
+    });
 }
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind)
@@ -602,7 +641,11 @@ cudaError_t simt_launch(const cudaLaunchConfig_t *config, const void *kernel, wo
         if (c.dynamicSmemBytes > most_shared(c.stream->device, kernel)) /* it was lowered meanwhile */
             simt_fail("kernel %s begins with %zu bytes of shared memory and may have %zu", c.name, c.dynamicSmemBytes,
                       most_shared(c.stream->device, kernel));
-        simt_grid(c.name ? c.name : "?", c.gridDim, c.blockDim, c.dynamicSmemBytes, thread);
+        if (c.numAttrs == 0) simt_early_forget(c.stream->device);
+        watch(c.stream->device);
+        simt_grid(c.name ? c.name : "?", c.gridDim, c.blockDim, c.dynamicSmemBytes,
+                  c.numAttrs > 0 ? c.stream->device : -1, thread);
+        watch_no_more(c.stream->device);
         check_device(c.stream->device);
     });
 }

@@ -371,6 +371,57 @@ static void test_faults()
     for (auto kernel : faults) EXPECT(kernel_ends(kernel));
 }
 
+static __global__ void fill(float *x)
+{
+    grid_wait();
+    x[threadIdx.x] = 1;
+}
+
+/* y is one more than what another thread would find in x. */
+static __global__ void see(float *y, const float *x, bool too_early)
+{
+    float mine = 0;
+    if (too_early) mine = x[threadIdx.x ^ 1];
+    block_barrier();
+    grid_wait();
+    if (!too_early) mine = x[threadIdx.x ^ 1];
+    y[threadIdx.x] = mine + 1;
+}
+
+static __global__ void write_early(float *x)
+{
+    x[threadIdx.x] = 5;
+    grid_wait();
+}
+
+/* What follows a kernel, and may begin before that has ended. */
+static void test_early()
+{
+    struct device d = open_device();
+    float *x = on_device(std::vector<float>(64)), *y = on_device(std::vector<float>(64));
+    auto run = [&](bool too_early) {
+        cudaMemset(x, 0, 64 * sizeof(float));
+        device_launch(&d, "fill", fill, 1, 64, 0, x);
+        device_launch(&d, "see", see, 1, 64, 0, y, x, too_early);
+        finish(&d);
+        return on_host(y, 64);
+    };
+    for (float f : run(false)) EXPECT(f == 2);
+    for (float f : run(true)) EXPECT(f != f);
+    device_launch(&d, "fill", fill, 1, 64, 0, x);
+    finish(&d);
+    device_launch(&d, "see", see, 1, 64, 0, y, x, true); /* nothing is under way */
+    finish(&d);
+    for (float f : on_host(y, 64)) EXPECT(f == 2);
+    cudaMemset(x, 0, 64 * sizeof(float));
+    device_launch(&d, "fill", fill, 1, 64, 0, x);
+    device_launch(&d, "write_early", write_early, 1, 64, 0, x);
+    finish(&d);
+    for (float f : on_host(x, 64)) EXPECT(f == 1); /* as if it had been in front */
+    d.early = false;
+    for (float f : run(true)) EXPECT(f == 2);
+}
+
 /* What lies on one device is nothing for the host or another one. */
 static void test_places()
 {
@@ -395,7 +446,7 @@ static void test_places()
 int main()
 {
     for (auto test : {test_numbers, test_sums, test_trade, test_multiply, test_graph, test_streams, test_memory,
-                      test_faults, test_places}) {
+                      test_faults, test_early, test_places}) {
         test();
         EXPECT(cudaDeviceReset() == cudaSuccess);
     }

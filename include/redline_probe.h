@@ -218,7 +218,7 @@ void redline_engine_counts(struct redline_engine *engine, int device, struct red
  * listener: the engine's thread would wait for itself. */
 void redline_engine_settle(struct redline_engine *engine);
 
-struct redline_kernel_facts { /* of one type of weights on one device */
+struct redline_kernel_facts { /* of one type of weights on one device; texts live as long as the engine */
     int device;            /* of plan.devices */
     const char *type;      /* "Q4_K" */
     const char *kernel;    /* table that serves it: "avx512" */

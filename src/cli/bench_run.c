@@ -111,17 +111,26 @@ static void count_work(const struct bench *b)
                                       near * (double)p->kv_window_token_bytes;
 }
 
+static const char *keep_text(char own[16], const char *text)
+{
+    snprintf(own, 16, "%s", text);
+    return own;
+}
+
 static void look_at_engine(const struct bench *b)
 {
     struct bench_result *out = b->out;
     redline_engine_facts(b->engine, &out->engine);
     snprintf(out->cpu, sizeof out->cpu, "%s", out->engine.cpu);
     snprintf(out->features, sizeof out->features, "%s", out->engine.features);
-    out->engine.cpu = out->engine.features = NULL;
+    out->engine.cpu = out->engine.features = out->engine.kernel = NULL;
     placement_proof(b->engine, &out->engine.plan, out->placement, sizeof out->placement);
-    while (out->n_kernels < BENCH_MOST_KERNELS &&
-           redline_kernel_at(b->engine, out->n_kernels, &out->kernels[out->n_kernels]))
+    for (size_t i = 0; i < BENCH_MOST_KERNELS && redline_kernel_at(b->engine, i, &out->kernels[i]); i++) {
+        struct redline_kernel_facts *k = &out->kernels[i];
+        k->kernel = keep_text(out->tables[i][0], k->kernel);
+        k->text_kernel = keep_text(out->tables[i][1], k->text_kernel);
         out->n_kernels++;
+    }
 }
 
 static int read_memory(const struct bench *b, struct redline_err *err)

@@ -34,8 +34,8 @@ struct bench_result {
     struct redline_engine_facts engine; /* without the texts that died with it: */
     char cpu[64], features[64];
     char placement[200];              /* placement_proof() */
-    struct redline_kernel_facts kernels[BENCH_MOST_KERNELS]; /* tables named in: */
-    char tables[BENCH_MOST_KERNELS][2][16];
+    struct redline_kernel_facts kernels[BENCH_MOST_KERNELS];
+    char tables[BENCH_MOST_KERNELS][2][16]; /* the names of their tables, which kernels[] points to */
     size_t n_kernels;
     char started[CLOCK_UTC];          /* UTC, ISO 8601 */
     double samples_ns[BENCH_MOST_SAMPLES];

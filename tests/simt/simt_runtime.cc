@@ -298,14 +298,13 @@ static void set_touched(struct sigaction *before)
     sigaction(SIGSEGV, &action, before);
 }
 
-/* While a kernel runs, pages that none has written to yet since nothing was under way are closed to writing.  What
- * tests do about signals is put aside. */
-static struct sigaction before;
+static struct sigaction put_aside; /* what a test does about signals, while a kernel runs */
 
+/* While a kernel runs, pages that none has written to yet since nothing was under way are closed to writing. */
 static void watch(int owner)
 {
-    set_touched(&before);
-    if (before.sa_sigaction != touched) otherwise = before;
+    set_touched(&put_aside);
+    if (put_aside.sa_sigaction != touched) otherwise = put_aside;
     protect(owner, PROT_READ);
     for (void *p : simt_early_pages(owner)) mprotect(p, PAGE, PROT_READ | PROT_WRITE);
     watching = true;
@@ -315,7 +314,7 @@ static void watch_no_more(int owner)
 {
     protect(owner, PROT_READ | PROT_WRITE);
     watching = false;
-    sigaction(SIGSEGV, &before, NULL);
+    sigaction(SIGSEGV, &put_aside, NULL);
 }
 
 static void check_zones(const char *p, const block *b)

@@ -124,7 +124,9 @@ n=$((n + 1))
     { echo "FAILED an interrupt: exit code $code"; cat says; failed=$((failed + 1)); }
 whole "an interrupt" int.jsonl "$(wc -l <int.jsonl)"
 
-# A shell has no random numbers: awk draws the moments, longer ones in time, so that it ends on a slow machine too.
+# A shell has no random numbers: awk draws the moments, longer ones in time, so that it ends on a slow machine too.  It
+# also ends with the last record: who is killed between that and the exit has nothing left to do, and the next run would
+# begin a second series.
 n_killed=0
 for moment in $(awk 'BEGIN { srand(7); for (i = 1; i <= 200; i++) printf "%.3f ", rand() * 0.1 * (1 + i / 4) }'); do
     "$redline" lab run ./tiny.yaml -o kill.jsonl --set n_ubatch=4 >table 2>says &
@@ -135,9 +137,10 @@ for moment in $(awk 'BEGIN { srand(7); for (i = 1; i <= 200; i++) printf "%.3f "
     code=$?
     [ $code -eq 0 ] && break
     [ $code -eq 137 ] || { echo "FAILED kill: exit code $code"; cat says; failed=$((failed + 1)); break; }
+    [ -e kill.jsonl ] && [ "$(wc -l <kill.jsonl)" -ge 6 ] && break
 done
 n=$((n + 1))
-[ $n_killed -gt 0 ] && [ $code -eq 0 ] || { echo "FAILED kill: killed $n_killed times, at last $code"; failed=$((failed + 1)); }
+[ $n_killed -gt 0 ] || { echo "FAILED kill: killed $n_killed times, at last $code"; failed=$((failed + 1)); }
 whole "killed $n_killed times" kill.jsonl 6
 
 finish

@@ -179,6 +179,19 @@ static int set_attention(struct opt_call *call, const char *name, const char *va
                    name, value);
 }
 
+/* Rows of settings that take a list here. */
+static struct opt numbers_of(struct bench_numbers *to, enum setting_id id)
+{
+    const struct setting_row *row = &settings_table[id];
+    return bench_numbers_opt(to, row->flags, (int)row->least, (int)row->most, row->help);
+}
+
+static struct opt types_of(struct bench_words *to, enum setting_id id)
+{
+    const struct setting_row *row = &settings_table[id];
+    return bench_words_opt(to, row->flags, "TYPE,...", row->value, row->help);
+}
+
 int cmd_bench(int argc, char **argv)
 {
     static struct bench_command b; /* too large for a stack */
@@ -196,15 +209,13 @@ int cmd_bench(int argc, char **argv)
         bench_pairs_opt(&g->pairs, "-pg", "a prompt and what is generated after it, as one test"),
         bench_numbers_opt(&g->n_depth, "-d, --n-depth", 0, BENCH_MOST_TOKENS,
                           "tokens in the cache beforehand (0)"),
-        bench_numbers_opt(&g->n_batch, "-b, --batch-size", 1, 65536, "most tokens of one step of the scheduler"),
-        bench_numbers_opt(&g->n_ubatch, "-ub, --ubatch-size", 1, 65536, "most tokens of one forward pass"),
-        bench_words_opt(&g->types_k, "-ctk, --cache-type-k", "TYPE,...", "f32|f16|bf16|q8_0|q4_0",
-                        "type of cached keys"),
-        bench_words_opt(&g->types_v, "-ctv, --cache-type-v", "TYPE,...", "f32|f16|bf16|q8_0|q4_0",
-                        "type of cached values"),
+        numbers_of(&g->n_batch, SETTING_N_BATCH),
+        numbers_of(&g->n_ubatch, SETTING_N_UBATCH),
+        types_of(&g->types_k, SETTING_TYPE_K),
+        types_of(&g->types_v, SETTING_TYPE_V),
         {"-fa, --flash-attn", "1|on|auto", OPT_CALL, &attention, 0, 0,
          "attention in one pass over the cache: it is always so"},
-        bench_numbers_opt(&g->n_threads, "-t, --threads", 0, 512, "threads; 0: the cores this process may use"),
+        numbers_of(&g->n_threads, SETTING_N_THREADS),
         settings_opt(&set, SETTING_EXACT, &b.run.exact),
         SETTINGS_PLACEMENT(&set, &b.run.where),
         {"-r, --repetitions", "N", OPT_INT, &b.run.n_repetitions, 1, BENCH_MOST_SAMPLES,

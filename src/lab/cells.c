@@ -12,6 +12,7 @@
 #include "metric.h"
 #include "opt.h"
 #include "redline_probe.h"
+#include "str.h"
 
 /* ---- the words ------------------------------------------------------------------------------- */
 
@@ -185,7 +186,7 @@ struct maker {
     const char *model;          /* path; NULL: demo */
     int n_layers;               /* of it; -1: not looked at yet */
     json_t *task;               /* borrowed from the caller of make_cell() */
-    char label[512];
+    struct buf grid_label;      /* "n_threads=2 n_ubatch=8" */
 };
 
 static int fail_value(const struct maker *m, size_t line, const struct word *w, const json_t *v, const char *want,
@@ -322,11 +323,11 @@ static int apply_grid(struct maker *m, size_t i, size_t n_combinations, struct r
     json_t *values;
     json_object_foreach ((json_t *)m->grid, axis, values) {
         n_combinations /= json_array_size(values);
-        size_t at = i / n_combinations % json_array_size(values), used = strlen(m->label);
+        size_t at = i / n_combinations % json_array_size(values);
         const json_t *v = json_array_get(values, at);
         char text[256];
         value_text(v, text, sizeof text);
-        snprintf(m->label + used, sizeof m->label - used, "%s%s=%s", used ? " " : "", axis, text);
+        TRY(buf_printf(&m->grid_label, err, "%s%s=%s", m->grid_label.n ? " " : "", axis, text));
         TRY(set(grid, axis, json_string(text), err));
         if (json_is_object(v)) TRY(apply_members(m, v, err));
         else TRY(apply(m, yaml_line_at(m->p->y, values, at), axis, v, err));
@@ -411,7 +412,7 @@ static int make_repetitions(const struct maker *m, const json_t *workload, json_
 
 static int fill_task(struct maker *m, size_t i, size_t n_combinations, const json_t *workload, struct redline_err *err)
 {
-    m->label[0] = '\0';
+    m->grid_label.n = 0;
     TRY(begin_workload(json_object_get(m->task, "workload"), workload, err));
     const json_t *settings = json_object_get(m->p->root, "settings"), *load = json_object_get(m->p->root, "load");
     if (json_is_object(settings)) TRY(apply_members(m, settings, err));
@@ -421,14 +422,14 @@ static int fill_task(struct maker *m, size_t i, size_t n_combinations, const jso
     return check_workload(m, workload, err);
 }
 
-static void finish_label(struct maker *m, const json_t *workload)
+/* "llama.gguf | n_threads=2 n_ubatch=8 | short" */
+static json_t *make_label(const struct maker *m, const json_t *workload)
 {
-    char grid[sizeof m->label];
     const char *file = m->model ? m->model : "demo", *slash = strrchr(file, '/');
-    memcpy(grid, m->label, sizeof grid);
-    snprintf(m->label, sizeof m->label, "%s%s%s%s%s", m->p->n_models > 1 ? slash ? slash + 1 : file : "",
-             m->p->n_models > 1 ? " | " : "", grid, *grid ? " | " : "",
-             json_string_value(json_object_get(workload, "name")));
+    struct str grid = buf_str(&m->grid_label);
+    bool many = m->p->n_models > 1;
+    return json_sprintf("%s%s%.*s%s%s", many ? slash ? slash + 1 : file : "", many ? " | " : "", STR_ARG(grid),
+                        grid.n ? " | " : "", json_string_value(json_object_get(workload, "name")));
 }
 
 static int make_cell(struct maker *m, size_t i, size_t n_combinations, const json_t *workload, struct redline_err *err)
@@ -442,9 +443,9 @@ static int make_cell(struct maker *m, size_t i, size_t n_combinations, const jso
                         "grid");
     int status = m->task ? fill_task(m, i, n_combinations, workload, err) : err_memory(err, 1, "a cell");
     if (!status) status = make_repetitions(m, workload, &repetitions, err);
-    finish_label(m, workload);
     if (!status) {
-        cell = json_pack("{s:O,s:s,s:O}", "task", m->task, "label", m->label, "repetitions", repetitions);
+        cell = json_pack("{s:O,s:o,s:O}", "task", m->task, "label", make_label(m, workload), "repetitions",
+                         repetitions);
         if (!cell || json_array_append_new(m->cells, cell)) status = err_memory(err, 1, "a cell");
     }
     json_decref(m->task);
@@ -495,6 +496,7 @@ int cells_make(json_t **cells, const struct cells_params *p, struct redline_err 
         m.n_layers = -1;
         status = make_model(&m, n_combinations, err);
     }
+    buf_free(&m.grid_label);
     if (status) json_decref(m.cells);
     *cells = status ? NULL : m.cells;
     return status;

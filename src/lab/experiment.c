@@ -267,13 +267,12 @@ static int read_cells(struct reading *r, struct redline_err *err)
 /* The cell of a part as one of the whole. */
 static int take_cell(struct experiment *e, const struct experiment *part, json_t *cell, struct redline_err *err)
 {
-    char label[600];
     json_t *x = json_object_get(json_object_get(cell, "task"), "experiment");
-    snprintf(label, sizeof label, "%s: %s", part->name, json_string_value(json_object_get(cell, "label")));
+    const char *label = json_string_value(json_object_get(cell, "label"));
     int failed = json_object_set_new(x, "name", json_string(e->name)) ||
                  json_object_set_new(x, "part", json_string(part->name)) ||
                  json_object_set_new(x, "cell", json_integer((json_int_t)json_array_size(e->cells))) ||
-                 json_object_set_new(cell, "label", json_string(label)) ||
+                 json_object_set_new(cell, "label", json_sprintf("%s: %s", part->name, label)) ||
                  json_object_set_new(cell, "part", json_string(part->name)) ||
                  json_object_set_new(cell, "require", part->require ? json_string(part->require) : json_null()) ||
                  json_object_set_new(cell, "peers", json_boolean(part->peers)) || json_array_append(e->cells, cell);

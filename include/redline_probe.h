@@ -283,6 +283,9 @@ struct redline_machine {
 };
 void redline_machine(struct redline_machine *out);
 
+/* Of all last-level caches together: what is smaller than that need not come from memory. */
+uint64_t redline_machine_cache_bytes(const struct redline_machine *machine);
+
 /* A fingerprint: 16 hexadecimal digits made of all of the above (memory in whole GiB) and the version of
  * the method. */
 void redline_machine_id(const struct redline_machine *machine, char out[17]);

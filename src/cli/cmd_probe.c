@@ -47,8 +47,7 @@ static int print_bandwidths(const struct redline_limits *l, struct buf *out, str
     double most = 0;
     str_bytes_text(l->read_bytes, bytes, sizeof bytes);
     TRY(buf_printf(out, err, "\nreading %s of memory, each thread a part, in GB/s\n", bytes));
-    uint64_t caches = l->machine.l3_bytes * (uint64_t)MAX(1, l->machine.n_l3);
-    if (l->read_bytes < 2 * caches)
+    if (l->read_bytes < 2 * redline_machine_cache_bytes(&l->machine))
         TRY(buf_printf(out, err, "(much of it fits in the caches: there is too little free memory for more)\n"));
     TRY(buf_printf(out, err, "%9s %9s %9s %9s %9s %8s\n", "threads", "best", "median", "plain", "prefetch",
                    "share"));

@@ -53,6 +53,12 @@ void redline_machine(struct redline_machine *out)
         snprintf(out->kernel, sizeof out->kernel, "%.20s %.70s", system.sysname, system.release);
 }
 
+uint64_t redline_machine_cache_bytes(const struct redline_machine *m)
+{
+    return cpu_caches_bytes(&(struct cpu_facts){
+        .n_physical = m->n_physical, .l2_bytes = m->l2_bytes, .l3_bytes = m->l3_bytes, .n_l3 = m->n_l3});
+}
+
 void redline_machine_id(const struct redline_machine *m, char out[17])
 {
     char text[640];

@@ -305,6 +305,17 @@ static void test_look_up(void **state)
     assert_true(redline_limits_bandwidth(&none, 1) == 0);
 }
 
+static void test_caches(void **state)
+{
+    (void)state;
+    struct redline_machine m = {.n_physical = 4, .l2_bytes = 1 << 20};
+    assert_int_equal(redline_machine_cache_bytes(&m), 4 << 20);
+    m.l3_bytes = 32 << 20;
+    assert_int_equal(redline_machine_cache_bytes(&m), 32 << 20);
+    m.n_l3 = 8;
+    assert_int_equal(redline_machine_cache_bytes(&m), 256 << 20);
+}
+
 static void test_fingerprint(void **state)
 {
     static struct redline_limits l;
@@ -476,6 +487,7 @@ int main(void)
         cmocka_unit_test(test_measure_order),
         cmocka_unit_test(test_measure_refused),
         cmocka_unit_test(test_look_up),
+        cmocka_unit_test(test_caches),
         cmocka_unit_test(test_fingerprint),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_broken_records),

@@ -142,7 +142,7 @@ enum redline_why { /* a block is where it is */
     REDLINE_WHY_CPU_MOE,   /* n_cpu_moe says so */
     REDLINE_WHY_ROWS,      /* the embedding: single rows are looked up, which the CPU does where the file is mapped */
     REDLINE_WHY_WATCHED,   /* an importance matrix is collected, which the CPU alone can do */
-    REDLINE_WHY_REFUSED,   /* the driver of GPUs refuses this program: see plan.warning */
+    REDLINE_WHY_REFUSED,   /* GPUs may be there and cannot be used: see plan.warning */
 };
 
 struct redline_plan_block {
@@ -168,8 +168,8 @@ int redline_cuda_version(void);
 /* How many GPUs this library can run models on; 0: it was built without, or none answers. */
 int redline_gpu_count(void);
 
-/* What keeps it from GPUs that may be there: REDLINE_DEVICE, with what the driver says, where there is a driver and it
- * refuses.  0: nothing does, whether there are GPUs or not. */
+/* What keeps it from GPUs that may be there: REDLINE_DEVICE, with what the driver says where it refuses, or that they are
+ * older than this library has code for.  0: nothing does, whether there are GPUs or not. */
 int redline_gpu_check(struct redline_err *err);
 
 /* ---- what is running ------------------------------------------------------------------------- */

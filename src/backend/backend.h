@@ -65,10 +65,10 @@ struct backend_ops {
     /* How many there are; of GPUs 0 where there is no driver or none that it can drive. */
     int (*n_devices)(void);
 
-    /* Whether the driver is willing.  REDLINE_DEVICE where there is one that refuses, with its sentence: it is too
-     * old, of another version than its library, or forbidden to this process.  Having none, or no device, is no
-     * refusal. */
-    int (*check_driver)(struct redline_err *err);
+    /* Whether there may be devices and none can be used.  REDLINE_DEVICE with a sentence: their driver refuses (it is
+     * too old, of another version than its library, or forbidden to this process), or there is code for none of
+     * them.  Having no driver, or no device, is no refusal. */
+    int (*check_devices)(struct redline_err *err);
     /* Of facts() what can be told without opening the device: all but free_bytes, which is 0. */
     int (*describe)(int device, struct backend_facts *out, struct redline_err *err);
 

@@ -23,7 +23,7 @@ struct diagnosis {
     bool json;
 
     struct facts facts;
-    struct redline_err driver; /* why it refuses */
+    struct redline_err refusal; /* why GPUs that are there cannot be used */
     struct redline_model *model;
     struct redline_plan plan;
     struct redline_plan_block *blocks; /* [plan.n_blocks] */
@@ -99,11 +99,11 @@ static int look_at_records(struct diagnosis *d, struct redline_err *err)
 static int look(struct diagnosis *d, const char *path, struct redline_err *err)
 {
     facts_read(&d->facts, NULL);
-    bool refused = redline_gpu_check(&d->driver) != 0;
+    bool refused = redline_gpu_check(&d->refusal) != 0;
     d->c = (struct doctor_case){.facts = &d->facts,
                                 .cuda_version = redline_cuda_version(),
                                 .n_usable = redline_gpu_count(),
-                                .driver = refused ? d->driver.message : NULL,
+                                .refusal = refused ? d->refusal.message : NULL,
                                 .n_threads = d->n_threads,
                                 .n_ctx = d->n_ctx,
                                 .n_ctx_used = -1,

@@ -19,13 +19,13 @@ static bool requires(const struct placement *w, const char *what)
 static int refuse(const char *asked, const char *instead, struct redline_err *err)
 {
     static struct facts facts; /* large */
-    struct redline_err driver = {0};
+    struct redline_err refusal = {0};
     char why[3 * FACTS_REASON];
     int n_usable = redline_gpu_count();
     if (n_usable > 0) return 0;
-    redline_gpu_check(&driver);
+    redline_gpu_check(&refusal);
     facts_read(&facts, NULL);
-    facts_gpu_refusal(&facts, redline_cuda_version(), n_usable, driver.message, why, sizeof why);
+    facts_gpu_refusal(&facts, redline_cuda_version(), n_usable, refusal.message, why, sizeof why);
     return err_set(err, REDLINE_DEVICE, "%s, and nothing was loaded: %s; %s runs on the CPU", asked, why, instead);
 }
 

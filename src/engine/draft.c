@@ -153,13 +153,13 @@ static int refuse_gpu(const struct draft *d, struct redline_err *err)
                    STR_ARG(d->layout.rows[fixed].largest), why);
 }
 
-/* GPUs to choose from.  Where the driver refuses them, that is said and the plan goes on without. */
+/* GPUs to choose from.  Where there are some and none can be used, that is said and the plan goes on without. */
 static int count_gpus(struct draft *d)
 {
     struct redline_err why;
     if (!backend_gpu || d->watched) return 0;
     int n = MIN(backend_gpu->n_devices(), (int)SPREAD_MOST_GPUS);
-    if (n == 0 && backend_gpu->check_driver(&why)) warn(d, why.message);
+    if (n == 0 && backend_gpu->check_devices(&why)) warn(d, why.message);
     return n;
 }
 

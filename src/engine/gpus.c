@@ -10,7 +10,7 @@ int redline_gpu_count(void)
 
 int redline_gpu_check(struct redline_err *err)
 {
-    return backend_gpu ? backend_gpu->check_driver(err) : 0;
+    return backend_gpu ? backend_gpu->check_devices(err) : 0;
 }
 
 int redline_gpu_limits_measure(int gpu, struct redline_gpu_limits *out, struct redline_err *err)

@@ -205,7 +205,7 @@ static const char *const reasons[] = {
     [REDLINE_WHY_CPU_MOE] = "n_cpu_moe says so",
     [REDLINE_WHY_ROWS] = "rows are looked up",
     [REDLINE_WHY_WATCHED] = "what goes in is watched",
-    [REDLINE_WHY_REFUSED] = "the GPUs' driver refuses",
+    [REDLINE_WHY_REFUSED] = "no GPU here can be used",
 };
 
 int redline_plan_blocks(const struct redline_model *model, const struct redline_engine_params *params,

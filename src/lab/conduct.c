@@ -329,10 +329,10 @@ static int find_refusal(char *out, size_t n, struct redline_err *err)
 {
     struct facts *facts = mem_new(1, sizeof *facts); /* large */
     if (!facts) return err_memory(err, sizeof *facts, "facts");
-    struct redline_err driver = {0};
-    redline_gpu_check(&driver);
+    struct redline_err refusal = {0};
+    redline_gpu_check(&refusal);
     facts_read(facts, NULL);
-    if (!facts_gpu_refusal(facts, redline_cuda_version(), redline_gpu_count(), driver.message, out, n)) out[0] = '\0';
+    if (!facts_gpu_refusal(facts, redline_cuda_version(), redline_gpu_count(), refusal.message, out, n)) out[0] = '\0';
     mem_free(facts);
     return 0;
 }

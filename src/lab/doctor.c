@@ -96,17 +96,26 @@ static bool gpu_build(const struct doctor_case *c, struct doctor_finding *out)
     return true;
 }
 
+/* All that the driver shows are known to be older than there is code for. */
+static bool has_old_cards_only(const struct facts *f)
+{
+    for (int i = 0; i < f->n_gpus; i++)
+        if (!f->gpus[i].capability[0] || strtod(f->gpus[i].capability, NULL) >= 8) return false;
+    return f->n_gpus > 0;
+}
+
 /* Within a major version an older driver serves what was compiled for its cards; only PTX needs one as new. */
-static bool too_old(const struct doctor_case *c)
+static bool has_old_driver(const struct doctor_case *c)
 {
     int built = c->cuda_version, serves = c->facts->gpu_cuda;
-    return serves && built > serves && (built / 1000 > serves / 1000 || c->n_usable == 0);
+    if (!serves || has_old_cards_only(c->facts)) return false;
+    return built > serves && (built / 1000 > serves / 1000 || c->n_usable == 0);
 }
 
 static bool gpu_cuda_old(const struct doctor_case *c, struct doctor_finding *out)
 {
     int built = c->cuda_version, serves = c->facts->gpu_cuda;
-    if (c->facts->n_gpus == 0 || !too_old(c)) return false;
+    if (c->facts->n_gpus == 0 || !has_old_driver(c)) return false;
     SAY(out, "this program was built with CUDA %d.%d, the driver %s serves CUDA %d.%d at most", built / 1000,
         built % 1000 / 10, c->facts->gpu_driver.value, serves / 1000, serves % 1000 / 10);
     MEND(out, "install a driver that serves CUDA %d.%d", built / 1000, built % 1000 / 10);
@@ -116,7 +125,8 @@ static bool gpu_cuda_old(const struct doctor_case *c, struct doctor_finding *out
 static bool gpu_not_served(const struct doctor_case *c, struct doctor_finding *out)
 {
     const struct facts *f = c->facts;
-    if (f->n_gpus == 0 || c->cuda_version == 0 || too_old(c) || c->n_usable > 0 || c->driver) return false;
+    if (f->n_gpus == 0 || c->cuda_version == 0 || c->n_usable > 0) return false;
+    if (!has_old_cards_only(f) && (has_old_driver(c) || c->refusal)) return false;
     SAY(out, "the driver shows %s%s%s, and CUDA gives this program no GPU that it can use (8.0 is the least)",
         f->gpus[0].name, f->gpus[0].capability[0] ? " of compute capability " : "", f->gpus[0].capability);
     MEND(out, "a card of compute capability 8.0 or newer; CUDA_VISIBLE_DEVICES must not hide it");
@@ -127,17 +137,18 @@ static bool gpu_not_served(const struct doctor_case *c, struct doctor_finding *o
 static bool gpu_refused(const struct doctor_case *c, struct doctor_finding *out)
 {
     const struct facts *f = c->facts;
-    bool explained = f->gpu_mismatch || too_old(c) || (f->n_gpus == 0 && (has_driver(f) || f->gpu_on_bus.value[0]));
-    if (!c->driver || explained || c->n_usable > 0) return false;
-    SAY(out, "%.300s", c->driver);
-    MEND(out, "the rights of /dev/nvidia*, a driver and a libcuda.so.1 of one version (nvidia-smi), or a newer driver");
+    bool explained = f->gpu_mismatch || has_old_driver(c) || has_old_cards_only(f) ||
+                     (f->n_gpus == 0 && (has_driver(f) || f->gpu_on_bus.value[0]));
+    if (!c->refusal || explained || c->n_usable > 0) return false;
+    SAY(out, "%.300s", c->refusal);
+    MEND(out, "the rights of /dev/nvidia*, a driver and a libcuda.so.1 of one version (nvidia-smi), a newer driver, or a newer card");
     return true;
 }
 
 static bool gpu_unused(const struct doctor_case *c, struct doctor_finding *out)
 {
     const struct facts *f = c->facts;
-    if (f->n_gpus == 0 || c->cuda_version == 0 || too_old(c) || c->n_usable == 0) return false;
+    if (f->n_gpus == 0 || c->cuda_version == 0 || has_old_driver(c) || c->n_usable == 0) return false;
     const char *why = c->require && strcmp(c->require, "cpu") == 0              ? "the setting require is cpu"
                       : c->n_gpu_layers && strcmp(c->n_gpu_layers, "0") == 0    ? "the setting n_gpu_layers is 0"
                       : c->plan && c->plan->n_layers && !on_gpus(c->plan)       ? "the plan puts no part of the model on it"

@@ -22,7 +22,7 @@ struct doctor_case {
     const struct facts *facts;
     int cuda_version;                             /* of the CUDA that this program was built with; 0: without */
     int n_usable;                                 /* GPUs that it can run models on: redline_gpu_count() */
-    const char *driver;                           /* redline_gpu_check(): why its driver refuses; NULL: it does not */
+    const char *refusal;                          /* of redline_gpu_check(): why it can use none; or NULL */
     const struct redline_plan *plan;              /* of the model, or NULL */
     const struct redline_plan_block *blocks;      /* [plan->n_blocks], or NULL */
     const struct doctor_records *records;         /* what was measured of GPUs, or NULL */

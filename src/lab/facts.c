@@ -263,20 +263,20 @@ void facts_read(struct facts *out, const struct facts_source *source)
 /* ---- a refusal ----------------------------------------------------------------------------------- */
 
 /* The driver shows a GPU, and CUDA gives this program none. */
-static void refuse_shown(const struct facts *f, int built, const char *driver, char *out, size_t n)
+static void refuse_shown(const struct facts *f, int built, const char *refusal, char *out, size_t n)
 {
     if (f->gpu_cuda && built > f->gpu_cuda)
         snprintf(out, n, "the driver %s serves CUDA %d.%d at most, and this program was built with %d.%d; a newer driver "
                  "is needed", f->gpu_driver.value, f->gpu_cuda / 1000, f->gpu_cuda % 1000 / 10, built / 1000,
                  built % 1000 / 10);
-    else if (*driver)
-        snprintf(out, n, "the driver shows %s, and %s", f->gpus[0].name, driver);
+    else if (*refusal)
+        snprintf(out, n, "the driver shows %s, and %s", f->gpus[0].name, refusal);
     else
         snprintf(out, n, "the driver shows %s, and CUDA gives this program no GPU that it has code for; compute capability "
                  "8.0 or newer is needed, and a CUDA_VISIBLE_DEVICES that does not hide it", f->gpus[0].name);
 }
 
-bool facts_gpu_refusal(const struct facts *f, int cuda_version, int n_usable, const char *driver, char *out, size_t n)
+bool facts_gpu_refusal(const struct facts *f, int cuda_version, int n_usable, const char *refusal, char *out, size_t n)
 {
     static const char build[] = "a program built with CUDA";
     bool has_card = f->gpu_on_bus.value[0] || f->gpu_driver.value[0];
@@ -286,11 +286,11 @@ bool facts_gpu_refusal(const struct facts *f, int cuda_version, int n_usable, co
     bool built_with_cuda = cuda_version > 0;
     if (n_usable > 0) return false;
     if (f->n_gpus > 0 && built_with_cuda)
-        refuse_shown(f, cuda_version, driver, out, n);
+        refuse_shown(f, cuda_version, refusal, out, n);
     else if (f->n_gpus > 0)
         snprintf(out, n, "this program was built without CUDA; %s is needed", build);
     else if (built_with_cuda)
-        snprintf(out, n, "%s%s%s; %s is needed", f->gpu_reason, *driver ? ", and " : "", driver, machine);
+        snprintf(out, n, "%s%s%s; %s is needed", f->gpu_reason, *refusal ? ", and " : "", refusal, machine);
     else
         snprintf(out, n, "this program was built without CUDA, and %s; %s and %s are needed", f->gpu_reason, machine,
                  build);

@@ -71,9 +71,9 @@ double facts_load_limit(const struct facts *facts);
 int facts_to_record(const struct facts *facts, json_t *record, struct redline_err *err);
 
 /* Why a GPU is not to be had by this program here, and what is needed.  cuda_version and n_usable are
- * redline_cuda_version() and redline_gpu_count(), driver the sentence of redline_gpu_check() or "".  False: one is to
+ * redline_cuda_version() and redline_gpu_count(), refusal the sentence of redline_gpu_check() or "".  False: one is to
  * be had. */
-bool facts_gpu_refusal(const struct facts *facts, int cuda_version, int n_usable, const char *driver, char *out,
+bool facts_gpu_refusal(const struct facts *facts, int cuda_version, int n_usable, const char *refusal, char *out,
                        size_t n);
 
 /* How a file lies: what has to come from the disk when it is loaded, and from what disk. */

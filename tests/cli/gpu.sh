@@ -57,13 +57,16 @@ check "required, no room" 3 "no part of the model fits" "$redline" run -n 1 --re
 check "asked for, no room" 3 "would fit" "$redline" run -n 1 -ngl all --device-memory 100M
 check "the CPU required" 0 "cpu" sh -c "'$redline' run -q --json -n 1 --require cpu | grep '\"device\"'"
 
-# a driver that refuses, which is not having none
+# a driver that refuses, or cards that there is no code for, which is not having none
 check "no GPU, and no word" 0 "" env SIMT_DEVICES=0 sh -c "! '$redline' run -n 1 2>&1 >/dev/null | grep warning"
 check "no driver, and no word" 0 "" env SIMT_DRIVER=0 sh -c "! '$redline' run -n 1 2>&1 >/dev/null | grep warning"
 check "refused" 0 "warning: CUDA gives this program no GPU: system has unsupported" \
     env SIMT_REFUSES=803 "$redline" run -n 1
-check "the plan knows" 0 "the GPUs' driver refuses" env SIMT_REFUSES=803 "$redline" plan "$demo" --layers
+check "the plan knows" 0 "no GPU here can be used" env SIMT_REFUSES=803 "$redline" plan "$demo" --layers
 check "refused, and asked for" 3 "CUDA gives this program no GPU" env SIMT_REFUSES=803 "$redline" run -n 1 -ot '.*=gpu'
+check "too old" 0 "compute capability 7.5, and this program has code for 8.0 and newer; the CPU is used" \
+    env SIMT_ARCH=75 "$redline" run -n 1
+check "too old, and asked for" 3 "compute capability 7.5" env SIMT_ARCH=75 "$redline" run -n 1 -ngl all
 check "refused, found" 1 "gpu-refused" env SIMT_REFUSES=803 "$redline" doctor
 
 # a card that another process holds

@@ -87,25 +87,33 @@ static void test_devices(void **)
     unsetenv("SIMT_MEMORY");
 }
 
-/* Having none is fine; a driver that refuses is not. */
+/* Having none is fine; a driver that refuses is not, nor are cards that there is no code for. */
 static void test_drivers(void **)
 {
-    OK(backend_gpu->check_driver(&err));
+    OK(backend_gpu->check_devices(&err));
     setenv("SIMT_DEVICES", "0", 1);
-    OK(backend_gpu->check_driver(&err));
+    OK(backend_gpu->check_devices(&err));
     unsetenv("SIMT_DEVICES");
+    setenv("SIMT_ARCH", "75", 1);
+    SAYS(REDLINE_DEVICE, backend_gpu->check_devices(&err),
+         "the GPU Simulated GPU has compute capability 7.5, and this program has code for 8.0 and newer");
+    setenv("SIMT_DEVICES", "2", 1);
+    setenv("SIMT_ARCH", "75,80", 1);
+    OK(backend_gpu->check_devices(&err));
+    unsetenv("SIMT_DEVICES");
+    unsetenv("SIMT_ARCH");
     setenv("SIMT_DRIVER", "0", 1);
     assert_int_equal(backend_gpu->n_devices(), 0);
-    OK(backend_gpu->check_driver(&err));
+    OK(backend_gpu->check_devices(&err));
     setenv("SIMT_DRIVER", "12020", 1);
     setenv("SIMT_REFUSES", "35", 1);
     assert_int_equal(backend_gpu->n_devices(), 0);
-    SAYS(REDLINE_DEVICE, backend_gpu->check_driver(&err),
+    SAYS(REDLINE_DEVICE, backend_gpu->check_devices(&err),
          "CUDA driver version is insufficient (cudaErrorInsufficientDriver; the driver serves CUDA 12.2, the program "
          "was built with CUDA 13.0)");
     unsetenv("SIMT_DRIVER");
     setenv("SIMT_REFUSES", "803", 1);
-    SAYS(REDLINE_DEVICE, backend_gpu->check_driver(&err), "unsupported driver combination");
+    SAYS(REDLINE_DEVICE, backend_gpu->check_devices(&err), "unsupported driver combination");
     unsetenv("SIMT_REFUSES");
     assert_int_equal(cudaPeekAtLastError(), cudaSuccess);
 }

@@ -173,11 +173,19 @@ static void not_served(struct made *m)
     no_plan_on_it(m);
 }
 
+/* A newer driver would not help. */
+static void old_in_all(struct made *m)
+{
+    not_served(m);
+    m->c.refusal = "the GPU Made Card 0 has compute capability 7.5";
+    m->c.cuda_version = m->facts.gpu_cuda + 10;
+}
+
 static void refused(struct made *m)
 {
     add_gpu(m);
     m->c.n_usable = 0;
-    m->c.driver = "CUDA gives this program no GPU: operation not permitted";
+    m->c.refusal = "CUDA gives this program no GPU: operation not permitted";
     no_plan_on_it(m);
 }
 
@@ -345,6 +353,7 @@ static const struct {
     {"gpu-hidden", hidden, "550.54.14", "--gpus all"},
     {"gpu-build", built_without, "24.0 GiB", "make cuda"},
     {"gpu-not-served", not_served, "7.5", "8.0 or newer"},
+    {"gpu-not-served", old_in_all, "7.5", "8.0 or newer"},
     {"gpu-refused", refused, "operation not permitted", "/dev/nvidia*"},
     {"gpu-layers-left", fewer_than_fit, "20 of 32 layers", "-ngl 32"},
     {"gpu-layers-left", no_room, "2.00 GiB more", "-ctk q8_0"},

@@ -152,7 +152,7 @@ static int twin_n_devices(void)
     return all.n;
 }
 
-static int twin_check_driver(struct redline_err *err)
+static int twin_check_devices(struct redline_err *err)
 {
     return *all.refusal ? err_set(err, REDLINE_DEVICE, "%s", all.refusal) : 0;
 }
@@ -530,7 +530,7 @@ static struct backend_kernel twin_kernel(const struct backend *b, enum dtype dty
 static const struct backend_ops twin_ops = {
     .name = "twin",
     .n_devices = twin_n_devices,
-    .check_driver = twin_check_driver,
+    .check_devices = twin_check_devices,
     .describe = twin_describe,
     .facts = twin_facts,
     .open = twin_open,

@@ -21,7 +21,7 @@ static const long long ALLOWANCE_TOKEN_BYTES = 8 << 20, ALLOWANCE_NEXT_BYTES = 5
 enum { FEW_ROWS = 16 };
 static const size_t SETTLE_BYTES = 32 << 20; /* some 10 ms: as long as a request may have to wait for */
 
-static int cpu_check_driver(struct redline_err *err)
+static int cpu_check_devices(struct redline_err *err)
 {
     (void)err;
     return 0;
@@ -363,7 +363,7 @@ static struct backend_kernel cpu_kernel(const struct backend *base, enum dtype d
 const struct backend_ops backend_cpu = {
     .name = "cpu",
     .n_devices = cpu_n_devices,
-    .check_driver = cpu_check_driver,
+    .check_devices = cpu_check_devices,
     .describe = cpu_describe,
     .facts = cpu_device_facts,
     .open = cpu_open,

@@ -442,7 +442,7 @@ static struct backend_kernel cuda_kernel(const struct backend *base, enum dtype 
 const struct backend_ops backend_cuda = {
     .name = "cuda",
     .n_devices = device_count,
-    .check_driver = device_check_driver,
+    .check_devices = device_check_all,
     .describe = device_describe,
     .facts = device_facts,
     .open = cuda_open,

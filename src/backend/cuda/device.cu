@@ -29,11 +29,20 @@ int device_count(void)
     return count;
 }
 
-int device_check_driver(struct redline_err *err)
+/* That there are devices and kernels for none of them. */
+static int check_ages(int n_there, struct redline_err *err)
+{
+    cudaDeviceProp p;
+    if (n_there == 0 || device_count() > 0 || cudaGetDeviceProperties(&p, 0) != cudaSuccess) return 0;
+    return err_set(err, REDLINE_DEVICE, "the GPU %.95s has compute capability %d.%d, and this program has code for %d.%d "
+                   "and newer", p.name, p.major, p.minor, OLDEST_ARCH / 10, OLDEST_ARCH % 10);
+}
+
+int device_check_all(struct redline_err *err)
 {
     int n = 0, driver = 0, built = 0;
     cudaError_t status = cudaGetDeviceCount(&n);
-    if (status == cudaSuccess) return 0;
+    if (status == cudaSuccess) return check_ages(n, err);
     cudaDriverGetVersion(&driver); /* 0: there is none */
     cudaRuntimeGetVersion(&built);
     cudaGetLastError();

@@ -32,7 +32,7 @@ struct device {
 /* How many a driver knows that have compute capability 8.0 or newer, in its order; others do not count.  0 without a
  * driver. */
 int device_count(void);
-int device_check_driver(struct redline_err *err); /* see backend.h */
+int device_check_all(struct redline_err *err); /* check_devices() of backend.h */
 int device_describe(int nth, struct backend_facts *out, struct redline_err *err);
 int device_facts(int nth, struct backend_facts *out, struct redline_err *err);
 

@@ -168,8 +168,8 @@ int redline_cuda_version(void);
 /* How many GPUs this library can run models on; 0: it was built without, or none answers. */
 int redline_gpu_count(void);
 
-/* What keeps it from GPUs that may be there: REDLINE_DEVICE, with what the driver says where it refuses, or that they are
- * older than this library has code for.  0: nothing does, whether there are GPUs or not. */
+/* What keeps it from GPUs that may be there: REDLINE_DEVICE, with what the driver says where it refuses, or that they
+ * are older than this library has code for.  0: nothing does, whether there are GPUs or not. */
 int redline_gpu_check(struct redline_err *err);
 
 /* ---- what is running ------------------------------------------------------------------------- */

@@ -313,7 +313,8 @@ static int md_row(struct bench_printer *p, const struct bench_row *row, struct r
 static int md_end(struct bench_printer *p, struct redline_err *err)
 {
     (void)p;
-    return put_text("\nt/s: median of the repetitions.  Prompts (pp) are timed from leaving the queue to the logits of\n"
+    return put_text("\n"
+                    "t/s: median of the repetitions.  Prompts (pp) are timed from leaving the queue to the logits of\n"
                     "their last token, generation (tg) from there to the last token, sampling included.  Limits: of\n"
                     "generation, memory read by the same threads beside the test; of prompts, the arithmetic that\n"
                     "redline probe measured.  Peak: resident size, pages of the file included.\n",

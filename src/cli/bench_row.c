@@ -60,7 +60,8 @@ const struct bench_field bench_fields[] = {
           "bytes per second that the same threads or cards read just before or after the test; "
           "null: not measured"),
     FIELD(bandwidth_missing, BENCH_CHARS, "why not, or empty"),
-    FIELD(bandwidth_limit, BENCH_NUMBER, "the same by redline probe: the best this machine, or the card, did; null: not probed"),
+    FIELD(bandwidth_limit, BENCH_NUMBER,
+          "the same by redline probe: the best this machine, or the card, did; null: not probed"),
     FIELD(compute_limit, BENCH_NUMBER,
           "operations per second by redline probe, of the first kernel's instruction set and arithmetic"),
     FIELD(share_of_bandwidth, BENCH_NUMBER, "bytes / median_ns, as a share of bandwidth"),

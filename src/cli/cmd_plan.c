@@ -89,8 +89,9 @@ static int print_hint(const struct redline_plan *p, struct buf *out, struct redl
     str_bytes_text(p->short_bytes, need, sizeof need);
     str_bytes_text(p->short_room_bytes, room, sizeof room);
     if (!p->fits && p->n_devices > 1)
-        TRY(buf_printf(out, err, "\n%s has no room%s%s: %s are needed and %s there\n", p->devices[p->short_device].label,
-                       *p->short_tensor ? " for the block of " : "", p->short_tensor, need, room));
+        TRY(buf_printf(out, err, "\n%s has no room%s%s: %s are needed and %s there\n",
+                       p->devices[p->short_device].label, *p->short_tensor ? " for the block of " : "",
+                       p->short_tensor, need, room));
     if (p->n_gpu_layers_fits > p->n_gpu_layers || (!p->fits && p->n_gpu_layers_fits >= 0))
         return buf_printf(out, err, "%d of %d layers would fit on GPUs: -ngl %d\n", p->n_gpu_layers_fits, p->n_layers,
                           p->n_gpu_layers_fits);
@@ -109,7 +110,8 @@ static void weights_text(const struct redline_plan *p, char *out, size_t n)
     else if (p->packed_bytes == 0)
         snprintf(out, n, "as the file is mapped, %s", layers);
     else
-        snprintf(out, n, "%s of them packed%s at first use, %s", packed, p->huge_pages ? " into huge pages" : "", layers);
+        snprintf(out, n, "%s of them packed%s at first use, %s", packed, p->huge_pages ? " into huge pages" : "",
+                 layers);
 }
 
 static int print_text(const struct plan *plan, struct buf *out, struct redline_err *err)
@@ -228,7 +230,8 @@ int cmd_plan(int argc, char **argv)
         SETTINGS_ENGINE(&set, p),
         SETTINGS_PLACEMENT(&set, &plan.where),
         settings_opt(&set, SETTING_EXACT, &p->exact),
-        {"--layers", NULL, OPT_FLAG, &plan.layers, 0, 0, "a line for every block of every layer: where it runs, what it takes, why"},
+        {"--layers", NULL, OPT_FLAG, &plan.layers, 0, 0,
+         "a line for every block of every layer: where it runs, what it takes, why"},
         {"--json", NULL, OPT_FLAG, &plan.json, 0, 0, "one JSON object"},
     };
     const struct opt_command command = {

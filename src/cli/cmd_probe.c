@@ -91,8 +91,8 @@ static int print_peaks(const struct redline_limits *l, struct buf *out, struct r
 static int print_gpu(const struct redline_gpu_limits *g, int i, struct buf *out, struct redline_err *err)
 {
     if (i == 0)
-        TRY(buf_printf(out, err, "\nGPUs: reading their memory and copying within it (both ways counted) in GB/s, products "
-                       "of BF16 in TOPS\n%9s %9s %9s %9s\n", "", "read", "copy", "bf16"));
+        TRY(buf_printf(out, err, "\nGPUs: reading their memory and copying within it (both ways counted) in GB/s, "
+                       "products of BF16 in TOPS\n%9s %9s %9s %9s\n", "", "read", "copy", "bf16"));
     if (*g->missing)
         return buf_printf(out, err, "     gpu%d %9s %9s %9.1f  %s (%s): memory is not measured, %s\n", i, "-", "-",
                           g->bf16_ops / 1e12, g->name, g->arch, g->missing);

@@ -279,9 +279,9 @@ int cmd_score(int argc, char **argv)
         "often the most probable token is the same.",
         options, COUNT_OF(options),
         "-b tokens are scored together, in chunks of -c.  A reference that is a model runs beside this one with the\n"
-        "same settings, and all of the vocabulary is compared; to compare settings (-ctk, --exact), keep a record with\n"
-        "one and compare with the other.  A record holds the 64 most probable tokens of each position and the rest as\n"
-        "one, so a divergence from it is a lower bound.  Standard errors take positions for independent.\n"
+        "same settings, and all of the vocabulary is compared; to compare settings (-ctk, --exact), keep a record\n"
+        "with one and compare with the other.  A record holds the 64 most probable tokens of each position and the\n"
+        "rest as one, so a divergence from it is a lower bound.  Standard errors take positions for independent.\n"
         "Example: redline score model-q4.gguf -f test.txt --reference model-f16.gguf"};
     const char *words[1];
     struct redline_err err = {0};

@@ -44,8 +44,8 @@ int cmd_synth(int argc, char **argv)
     int status = list_shapes(&notes, &err);
     if (!status)
         status = made_summary(&summary, &err,
-                              "Writes a GGUF file with metadata, tensors and vocabulary size of a known model and random\n"
-                              "weights, to measure a machine without a download.  TYPE is one of\n");
+                              "Writes a GGUF file with metadata, tensors and vocabulary size of a known model and\n"
+                              "random weights, to measure a machine without a download.  TYPE is one of\n");
     const struct opt_command command = {"redline synth SHAPE TYPE OUT [options]", summary.p, options,
                                         COUNT_OF(options), notes.p};
     if (!status && settings_parse(&set, &command, argc, argv, words, 3, &n_words, &exit_code)) {

@@ -46,38 +46,49 @@ static void print_members(void)
     }
 }
 
+/* What is between the tables of docs/lab-records.md. */
+static const char head[] =
+    "# Records\n\n"
+    "A record is one measurement: one JSON object on one line of a store (`lab/EXPERIMENT.jsonl`). Stores are only\n"
+    "appended to. What could not be read is `null`, and `missing` says why, under the value's path\n"
+    "(`machine.governor`) or that of what it is a part of (`requests` for all of the requests' times). A measurement\n"
+    "that failed has `failed`, a sentence, and no `derived`.\n\n"
+    "[lab-record.schema.json](lab-record.schema.json) is the definition for other programs (`redline lab check\n"
+    "--schema` prints it), [lab-record.example.json](lab-record.example.json) a record. `redline lab check STORE`\n"
+    "holds a store against all of it. This page is what `redline lab metrics --markdown` prints.\n\n"
+    "## Members\n";
+
+static const char figures[] =
+    "\n## Figures\n\n"
+    "Members of `derived`, each with `value` and `unit`. A name has one definition. Quantiles are told from so many\n"
+    "values that two of them hold the quantile between them with 95 %: 6 for the median, 72 for p95, 368 for p99;\n"
+    "with fewer they are null, and `missing` says how many there are. What counts as the time of a token at the\n"
+    "consumer is the moment when the call that waits for it returned.\n\n"
+    "| name | unit | better | definition |\n|---|---|---|---|";
+
+static const char tasks[] =
+    "\n## Tasks\n\n"
+    "What `redline lab worker` reads, one JSON object on standard input; its answer is a record. All members may be\n"
+    "left out.\n\n"
+    "| member | meaning |\n|---|---|\n"
+    "| `model` | path of the file; null: the demo model |\n"
+    "| `settings` | `n_threads`, `n_ctx`, `n_batch`, `n_ubatch`, `n_seqs`, `type_k`, `type_v`, `exact`, "
+    "`n_gpu_layers`, `device_memory`, `n_cpu_moe`, `placement`, `cpu_mask` (what REDLINE_CPU must hold when the "
+    "worker begins); \"auto\" where that is possible |\n"
+    "| `workload` | as in a record; `n_prompt` random tokens behind `n_depth` others, or the parts of a document, of "
+    "each `n_prompt` tokens at most |\n"
+    "| `load` | `fresh` or `warm` |\n"
+    "| `experiment`, `requested`, `program` | copied into the record |\n"
+    "| `started_ns` | when the worker was started, by the system's monotonic clock |\n"
+    "| `digest_cache` | a file that keeps the digests of models |";
+
 static void print_document(void)
 {
-    puts("# Records\n\n"
-         "A record is one measurement: one JSON object on one line of a store (`lab/EXPERIMENT.jsonl`). Stores are only\n"
-         "appended to. What could not be read is `null`, and `missing` says why, under the value's path\n"
-         "(`machine.governor`) or that of what it is a part of (`requests` for all of the requests' times). A measurement\n"
-         "that failed has `failed`, a sentence, and no `derived`.\n\n"
-         "[lab-record.schema.json](lab-record.schema.json) is the definition for other programs (`redline lab check\n"
-         "--schema` prints it), [lab-record.example.json](lab-record.example.json) a record. `redline lab check STORE`\n"
-         "holds a store against all of it. This page is what `redline lab metrics --markdown` prints.\n\n"
-         "## Members\n");
+    puts(head);
     print_members();
-    puts("\n## Figures\n\n"
-         "Members of `derived`, each with `value` and `unit`. A name has one definition. Quantiles are told from so many\n"
-         "values that two of them hold the quantile between them with 95 %: 6 for the median, 72 for p95, 368 for p99;\n"
-         "with fewer they are null, and `missing` says how many there are. What counts as the time of a token at the\n"
-         "consumer is the moment when the call that waits for it returned.\n\n"
-         "| name | unit | better | definition |\n|---|---|---|---|");
+    puts(figures);
     for (size_t i = 0; i < n_metrics; i++) print_metric_row(&metrics[i]);
-    puts("\n## Tasks\n\n"
-         "What `redline lab worker` reads, one JSON object on standard input; its answer is a record. All members may be\n"
-         "left out.\n\n"
-         "| member | meaning |\n|---|---|\n"
-         "| `model` | path of the file; null: the demo model |\n"
-         "| `settings` | `n_threads`, `n_ctx`, `n_batch`, `n_ubatch`, `n_seqs`, `type_k`, `type_v`, `exact`, "
-         "`n_gpu_layers`, `device_memory`, `n_cpu_moe`, `placement`, `cpu_mask` (what REDLINE_CPU must hold when the worker begins); \"auto\" where that is possible |\n"
-         "| `workload` | as in a record; `n_prompt` random tokens behind `n_depth` others, or the parts of a document, of "
-         "each `n_prompt` tokens at most |\n"
-         "| `load` | `fresh` or `warm` |\n"
-         "| `experiment`, `requested`, `program` | copied into the record |\n"
-         "| `started_ns` | when the worker was started, by the system's monotonic clock |\n"
-         "| `digest_cache` | a file that keeps the digests of models |");
+    puts(tasks);
 }
 
 int lab_metrics(int argc, char **argv)

@@ -89,8 +89,8 @@ int lab_worker(int argc, char **argv)
 {
     const struct opt_command command = {
         "redline lab worker < TASK",
-        "Carries out one measurement, which `redline lab run` does for each in a process of its own: a task as JSON on\n"
-        "standard input, a record as one line of JSON on standard output.",
+        "Carries out one measurement, which `redline lab run` does for each in a process of its own: a task as JSON\n"
+        "on standard input, a record as one line of JSON on standard output.",
         NULL, 0,
         "Example: echo '{\"workload\": {\"n_prompt\": 64, \"n_gen\": 64}}' | redline lab worker\n"
         "docs/lab-records.md describes both."};

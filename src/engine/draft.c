@@ -146,8 +146,8 @@ static int refuse_gpu(const struct draft *d, struct redline_err *err)
                                     : "this program was built without CUDA";
     int fixed = fixed_to_gpu(d, 0);
     if (d->wanted > 0)
-        return err_set(err, REDLINE_DEVICE, "%d of %d layers are wanted on a GPU, and %s; with n_gpu_layers auto or 0 all "
-                       "of them run on the CPU", d->wanted, d->model->h.n_layers, why);
+        return err_set(err, REDLINE_DEVICE, "%d of %d layers are wanted on a GPU, and %s; with n_gpu_layers auto or 0 "
+                       "all of them run on the CPU", d->wanted, d->model->h.n_layers, why);
     if (fixed < 0) return 0;
     return err_set(err, REDLINE_DEVICE, "the placement wants '%.*s' on a GPU, and %s",
                    STR_ARG(d->layout.rows[fixed].largest), why);

@@ -53,8 +53,8 @@ static int check_prompt(const struct redline_job *job, struct redline_err *err)
         return err_set(err, REDLINE_ARG, "the prompt has %zu tokens, the cache holds %d", job->n_prompt,
                        n_pages * KV_PAGE);
     if (job->n_prompt > most_positions(job->engine))
-        return err_set(err, REDLINE_ARG, "the prompt has %zu tokens, the model has learned %zu positions", job->n_prompt,
-                       most_positions(job->engine));
+        return err_set(err, REDLINE_ARG, "the prompt has %zu tokens, the model has learned %zu positions",
+                       job->n_prompt, most_positions(job->engine));
     if (job->kind == REDLINE_SCORE && job->score_from >= job->n_prompt)
         return err_set(err, REDLINE_ARG, "scoring cannot begin at position %zu of %zu tokens", job->score_from,
                        job->n_prompt);
@@ -100,8 +100,8 @@ static int choose_pooling(struct redline_job *job, enum redline_pooling asked, s
 {
     const struct redline_model *source = job->engine->source;
     if (asked == REDLINE_POOL_DEFAULT && source->h.pooling > REDLINE_POOL_LAST)
-        return err_set(err, REDLINE_SUPPORT, "the file's pooling_type is %d, a reranker's, which is not supported; vectors "
-                       "need another pooling to be asked for", source->h.pooling);
+        return err_set(err, REDLINE_SUPPORT, "the file's pooling_type is %d, a reranker's, which is not supported; "
+                       "vectors need another pooling to be asked for", source->h.pooling);
     if (asked == REDLINE_POOL_DEFAULT) asked = modelfile_pooling(source);
     if (asked == REDLINE_POOL_DEFAULT) asked = modelfile_encoder(source) ? REDLINE_POOL_MEAN : REDLINE_POOL_LAST;
     job->pooling = asked;

@@ -38,15 +38,15 @@ static int read_override(struct override *out, const char **rest, struct redline
         size_t n_device = strcspn(eq + 1, ","), n = (size_t)(eq - text);
         if (!read_device(&out->device, (struct str){eq + 1, n_device})) continue;
         if (n == 0 || n >= sizeof out->pattern)
-            return err_set(err, REDLINE_ARG, "the placement '%s' begins with a pattern of %zu bytes, it must have 1 to %d",
-                           text, n, MOST_PATTERN - 1);
+            return err_set(err, REDLINE_ARG, "the placement '%s' begins with a pattern of %zu bytes, "
+                           "it must have 1 to %d", text, n, MOST_PATTERN - 1);
         memcpy(out->pattern, text, n);
         out->pattern[n] = '\0';
         *rest = eq + 1 + n_device + (eq[1 + n_device] == ',');
         return 0;
     }
-    return err_set(err, REDLINE_ARG, "the placement '%s' is not PATTERN=DEVICE; devices are cpu, gpu, gpu0, gpu1 and so on",
-                   text);
+    return err_set(err, REDLINE_ARG, "the placement '%s' is not PATTERN=DEVICE; devices are cpu, gpu, gpu0, gpu1 "
+                   "and so on", text);
 }
 
 struct matching {
@@ -89,10 +89,11 @@ static int refuse(const struct matching *m, const struct override *o, struct red
     if (m->other.n == 0)
         return err_set(err, REDLINE_ARG, "the placement '%s' matches no tensor of the model", o->pattern);
     if (m->other_row == 0)
-        return err_set(err, REDLINE_ARG, "the placement '%s' matches '%.*s' alone, of which single rows are looked up: the "
-                       "CPU does that", o->pattern, STR_ARG(m->other));
-    return err_set(err, REDLINE_ARG, "the placement '%s' matches '%.*s', which goes where the largest tensor of its block "
-                   "goes: that is '%.*s'", o->pattern, STR_ARG(m->other), STR_ARG(m->layout->rows[m->other_row].largest));
+        return err_set(err, REDLINE_ARG, "the placement '%s' matches '%.*s' alone, of which single rows are looked up: "
+                       "the CPU does that", o->pattern, STR_ARG(m->other));
+    return err_set(err, REDLINE_ARG, "the placement '%s' matches '%.*s', which goes where the largest tensor of its "
+                   "block goes: that is '%.*s'", o->pattern, STR_ARG(m->other),
+                   STR_ARG(m->layout->rows[m->other_row].largest));
 }
 
 static int match_all(struct matching *m, const struct override *o, struct redline_err *err)

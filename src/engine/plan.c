@@ -248,12 +248,12 @@ static int refuse_block(const struct redline_plan *p, struct redline_err *err)
     if (p->n_ctx_fits > 0)
         snprintf(ctx, sizeof ctx, "%sa context of %d would fit", layers[0] ? ", or " : "", p->n_ctx_fits);
     return err_set(err, REDLINE_MEMORY,
-                   "the block of '%s' needs %.2f GiB on %s, where %.2f of %.2f GiB %s are left for it, less %.2f that stay "
-                   "free: %s%s%s",
+                   "the block of '%s' needs %.2f GiB on %s, where %.2f of %.2f GiB %s are left for it, less %.2f that "
+                   "stay free: %s%s%s",
                    p->short_tensor, gib(p->short_bytes), d->label, gib(p->short_room_bytes),
                    gib(d->cap_bytes ? MIN(d->cap_bytes, d->free_bytes) : d->free_bytes),
-                   d->cap_bytes && d->cap_bytes < d->free_bytes ? "(device_memory)" : "(free)", gib(d->margin_bytes), layers,
-                   ctx, layers[0] || ctx[0] ? "" : "less has to be placed there");
+                   d->cap_bytes && d->cap_bytes < d->free_bytes ? "(device_memory)" : "(free)", gib(d->margin_bytes),
+                   layers, ctx, layers[0] || ctx[0] ? "" : "less has to be placed there");
 }
 
 int plan_refuse(const struct redline_plan *p, struct redline_err *err)

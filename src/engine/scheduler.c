@@ -86,7 +86,8 @@ static void share_out(struct sched_plan *p, const struct sched_job *jobs, int n,
     int share = room / n_prefill, share_scored = n_scored ? n_outputs / n_scored : 0;
     for (int i = 0; i < n; i++)
         if (jobs[i].phase != SCHED_DECODE)
-            room -= feed(p, jobs, i, jobs[i].all_outputs ? MIN(share, jobs[i].n_silent + share_scored) : share, &n_outputs);
+            room -= feed(p, jobs, i, jobs[i].all_outputs ? MIN(share, jobs[i].n_silent + share_scored) : share,
+                         &n_outputs);
     for (int i = 0; i < n && room > 0; i++)
         if (jobs[i].phase != SCHED_DECODE) room -= feed(p, jobs, i, room, &n_outputs);
 }

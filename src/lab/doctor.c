@@ -141,7 +141,8 @@ static bool gpu_refused(const struct doctor_case *c, struct doctor_finding *out)
                      (f->n_gpus == 0 && (has_driver(f) || f->gpu_on_bus.value[0]));
     if (!c->refusal || explained || c->n_usable > 0) return false;
     SAY(out, "%.300s", c->refusal);
-    MEND(out, "the rights of /dev/nvidia*, a driver and a libcuda.so.1 of one version (nvidia-smi), a newer driver, or a newer card");
+    MEND(out, "the rights of /dev/nvidia*, a driver and a libcuda.so.1 of one version (nvidia-smi), a newer driver, "
+         "or a newer card");
     return true;
 }
 
@@ -149,10 +150,10 @@ static bool gpu_unused(const struct doctor_case *c, struct doctor_finding *out)
 {
     const struct facts *f = c->facts;
     if (f->n_gpus == 0 || c->cuda_version == 0 || has_old_driver(c) || c->n_usable == 0) return false;
-    const char *why = c->require && strcmp(c->require, "cpu") == 0              ? "the setting require is cpu"
-                      : c->n_gpu_layers && strcmp(c->n_gpu_layers, "0") == 0    ? "the setting n_gpu_layers is 0"
-                      : c->plan && c->plan->n_layers && !on_gpus(c->plan)       ? "the plan puts no part of the model on it"
-                                                                                : NULL;
+    const char *why = c->require && strcmp(c->require, "cpu") == 0 ? "the setting require is cpu"
+                      : c->n_gpu_layers && strcmp(c->n_gpu_layers, "0") == 0 ? "the setting n_gpu_layers is 0"
+                      : c->plan && c->plan->n_layers && !on_gpus(c->plan) ? "the plan puts no part of the model on it"
+                                                                          : NULL;
     if (!why) return false;
     SAY(out, "%s with %.1f GiB free is not used: %s", f->gpus[0].name, gib((double)f->gpus[0].free_bytes), why);
     MEND(out, "-ngl auto without --require cpu (llm.primary.n_gpu_layers, llm.primary.require)");
@@ -188,7 +189,8 @@ static bool gpu_layers_left(const struct doctor_case *c, struct doctor_finding *
     if (n == 0) return false;
     SAY(out, "%d of %d blocks stay on the CPU, as %.2f GiB more do not fit on the GPUs: each token waits for them", n,
         p->n_blocks, gib(bytes));
-    MEND(out, "a shorter context (-c), -ctk q8_0 -ctv q8_0, or a smaller quantisation; redline plan --layers shows all");
+    MEND(out, "a shorter context (-c), -ctk q8_0 -ctv q8_0, or a smaller quantisation; "
+         "redline plan --layers shows all");
     return true;
 }
 
@@ -200,8 +202,8 @@ static bool gpu_experts_left(const struct doctor_case *c, struct doctor_finding 
     if (!c->plan || !on_gpus(c->plan)) return false;
     for (size_t i = 0; i < COUNT_OF(whys); i++) n += left_on_cpu(c, whys[i], true, &bytes[i]);
     if (n == 0) return false;
-    SAY(out, "the experts of %d layers (%.2f GiB) are computed on the CPU: by n_cpu_moe %.2f, for want of room %.2f, by "
-        "placement %.2f GiB", n, gib(bytes[0] + bytes[1] + bytes[2]), gib(bytes[0]), gib(bytes[1]), gib(bytes[2]));
+    SAY(out, "the experts of %d layers (%.2f GiB) are computed on the CPU: by n_cpu_moe %.2f, for want of room %.2f, "
+        "by placement %.2f GiB", n, gib(bytes[0] + bytes[1] + bytes[2]), gib(bytes[0]), gib(bytes[1]), gib(bytes[2]));
     MEND(out, "if there is room: a smaller --n-cpu-moe (llm.primary.n_cpu_moe); redline plan --layers shows it");
     return true;
 }
@@ -214,7 +216,8 @@ static bool gpu_memory_full(const struct doctor_case *c, struct doctor_finding *
         if (d->n_blocks == 0 || (double)d->left_bytes >= GPU_LEFT_BYTES || d->cap_bytes) continue;
         SAY(out, "the plan leaves %.2f GiB of the memory of %s: what another program takes meanwhile is then missing",
             gib((double)d->left_bytes), d->name);
-        MEND(out, "--device-memory %.0fG (llm.primary.device_memory), or a shorter context", floor(gib((double)d->sum_bytes)));
+        MEND(out, "--device-memory %.0fG (llm.primary.device_memory), or a shorter context",
+             floor(gib((double)d->sum_bytes)));
         return true;
     }
     for (int i = 0; !c->plan && i < f->n_gpus; i++) {
@@ -242,7 +245,8 @@ static bool gpu_plan_off(const struct doctor_case *c, struct doctor_finding *out
 {
     const struct doctor_records *r = c->records;
     double off = r ? r->taken_bytes - r->planned_bytes : 0;
-    if (!r || r->planned_bytes <= 0 || fabs(off) < PLAN_SHARE * r->planned_bytes || fabs(off) < PLAN_BYTES) return false;
+    if (!r || r->planned_bytes <= 0) return false;
+    if (fabs(off) < PLAN_SHARE * r->planned_bytes || fabs(off) < PLAN_BYTES) return false;
     SAY(out, "records show %.2f GiB of %s planned and %.2f taken: %s", gib(r->planned_bytes), r->device,
         gib(r->taken_bytes), off > 0 ? "what fits by the plan may not fit" : "layers that would fit stay on the CPU");
     if (off > 0)

@@ -266,14 +266,15 @@ void facts_read(struct facts *out, const struct facts_source *source)
 static void refuse_shown(const struct facts *f, int built, const char *refusal, char *out, size_t n)
 {
     if (f->gpu_cuda && built > f->gpu_cuda)
-        snprintf(out, n, "the driver %s serves CUDA %d.%d at most, and this program was built with %d.%d; a newer driver "
-                 "is needed", f->gpu_driver.value, f->gpu_cuda / 1000, f->gpu_cuda % 1000 / 10, built / 1000,
+        snprintf(out, n, "the driver %s serves CUDA %d.%d at most, and this program was built with %d.%d; a newer "
+                 "driver is needed", f->gpu_driver.value, f->gpu_cuda / 1000, f->gpu_cuda % 1000 / 10, built / 1000,
                  built % 1000 / 10);
     else if (*refusal)
         snprintf(out, n, "the driver shows %s, and %s", f->gpus[0].name, refusal);
     else
-        snprintf(out, n, "the driver shows %s, and CUDA gives this program no GPU that it has code for; compute capability "
-                 "8.0 or newer is needed, and a CUDA_VISIBLE_DEVICES that does not hide it", f->gpus[0].name);
+        snprintf(out, n, "the driver shows %s, and CUDA gives this program no GPU that it has code for; "
+                 "compute capability 8.0 or newer is needed, and a CUDA_VISIBLE_DEVICES that does not hide it",
+                 f->gpus[0].name);
 }
 
 bool facts_gpu_refusal(const struct facts *f, int cuda_version, int n_usable, const char *refusal, char *out, size_t n)

@@ -91,8 +91,8 @@ static json_t *kernels(const struct measuring *m, const struct redline_plan *pla
     struct redline_kernel_facts k;
     for (size_t i = 0; redline_kernel_at(m->engine, i, &k); i++) {
         json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I}", "type", k.type, "kernel", k.kernel, "arithmetic",
-                                k.arithmetic, "text_kernel", k.text_kernel, "text_arithmetic", k.text_arithmetic, "bytes",
-                                (json_int_t)k.bytes);
+                                k.arithmetic, "text_kernel", k.text_kernel, "text_arithmetic", k.text_arithmetic,
+                                "bytes", (json_int_t)k.bytes);
         if (k.device > 0) json_object_set_new(row, "device", json_string(plan->devices[k.device].label));
         json_array_append_new(all, row);
     }
@@ -151,8 +151,9 @@ static void append_counts(json_t *all, const char *label, const struct redline_c
     for (int i = 0; i <= n_layers; i++) {
         const struct redline_count *c = &counts[i];
         if (c->n_ops == 0 && c->copied_bytes == 0) continue;
-        json_array_append_new(all, json_pack("{s:i, s:s, s:I, s:I, s:I}", "layer", i < n_layers ? i : -1, "device", label,
-                                             "n_ops", (json_int_t)c->n_ops, "weight_bytes", (json_int_t)c->weight_bytes,
+        json_array_append_new(all, json_pack("{s:i, s:s, s:I, s:I, s:I}", "layer", i < n_layers ? i : -1,
+                                             "device", label, "n_ops", (json_int_t)c->n_ops,
+                                             "weight_bytes", (json_int_t)c->weight_bytes,
                                              "copied_bytes", (json_int_t)c->copied_bytes));
     }
 }

@@ -49,8 +49,8 @@ const struct metric metrics[] = {
     {"itl_consumer_max_ms", "ms", METRIC_LOWER, "between tokens received, longest",
      "The longest of the " GAPS CONSUMER},
     {"e2e_ms", "ms", METRIC_LOWER, "whole request",
-     "From submitting a request until its last token (or its end, where there is none), " CONSUMER "; the median of the "
-     "requests"},
+     "From submitting a request until its last token (or its end, where there is none), " CONSUMER "; the median of "
+     "the requests"},
     {"wall_ms", "ms", METRIC_LOWER, "wall time",
      "From the first submission until the last token of all requests (or the end of one without), " CONSUMER},
     {"output_ts", "tok/s", METRIC_HIGHER, "output speed", "Generated tokens of all requests / wall_ms"},

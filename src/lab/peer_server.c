@@ -34,8 +34,9 @@ struct server {
 static const char *const words[] = {
     "the", "of", "and", "to", "in", "is", "that", "for", "it", "as", "was", "with", "be", "by", "on", "not",
     "he", "his", "but", "at", "are", "this", "have", "from", "or", "had", "an", "they", "which", "one", "you", "were",
-    "all", "her", "she", "there", "would", "their", "we", "him", "been", "has", "when", "who", "will", "no", "more", "if",
-    "out", "so", "up", "said", "what", "its", "about", "than", "into", "them", "can", "only", "other", "time", "new", "some",
+    "all", "her", "she", "there", "would", "their", "we", "him", "been", "has", "when", "who", "will", "no",
+    "more", "if", "out", "so", "up", "said", "what", "its", "about", "than", "into", "them", "can", "only", "other",
+    "time", "new", "some",
 };
 
 static int draw_prompt(struct server *s, size_t n_words, struct buf *out, struct redline_err *err)

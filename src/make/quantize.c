@@ -89,9 +89,9 @@ static int end(void *user, size_t i, struct redline_err *err)
     if (!fits(q->top, DTYPE_F32))
         return err_set(err, REDLINE_FORMAT, "the tensor '%.*s' has a weight that is not a finite number",
                        STR_ARG(t->name));
-    return err_set(err, REDLINE_FORMAT, "the tensor '%.*s' has a weight of size %g; what goes to %s must fit into f16: %g at most",
-                   STR_ARG(t->name), (double)float_of_bits((uint32_t)q->top), dtype_name(t->to),
-                   (double)limit_of(t->to));
+    return err_set(err, REDLINE_FORMAT, "the tensor '%.*s' has a weight of size %g; "
+                   "what goes to %s must fit into f16: %g at most", STR_ARG(t->name),
+                   (double)float_of_bits((uint32_t)q->top), dtype_name(t->to), (double)limit_of(t->to));
 }
 
 /* ---- the plan ----------------------------------------------------------------------------------

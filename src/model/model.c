@@ -226,8 +226,8 @@ static int make_kv(struct model *m, struct redline_err *err)
     return kv_init(&m->kv, &m->h, &params, &(struct kv_devices){backends, m->n_devices, of_layer}, err);
 }
 
-/* What goes to a GPU is read at once, and need not stay in memory as the file's; but rows of the embedding are looked up
- * there. */
+/* What goes to a GPU is read at once, and need not stay in memory as the file's; but rows of the embedding are looked
+ * up there. */
 static int place_weight(void *user, int block, const struct weight *w, struct weight *const *parts, int n_parts,
                         struct str name, struct redline_err *err)
 {

@@ -19,8 +19,8 @@ enum form { MATRIX, TABLE, VECTOR, BIAS }; /* struct linear or weight; one read 
 enum need { /* when a tensor is looked for; those marked MAYBE are used where the file has them */
     ALWAYS, MAYBE, HEAD, DENSE_OUT,
     POSITIONS, TYPES, FACTORS,      /* for families that have them */
-    EMBED_NORM, NORM_SECOND, NORM_BEFORE, NORM_FFN /* MAYBE where parallel parts can share one */, NORM_LATE, NORM_AFTER,
-    NORM_AFTER_SUM, NORM_OUT, NORM_HEADS /* MAYBE where the family says so */,
+    EMBED_NORM, NORM_SECOND, NORM_BEFORE, NORM_FFN /* MAYBE where parallel parts can share one */,
+    NORM_LATE, NORM_AFTER, NORM_AFTER_SUM, NORM_OUT, NORM_HEADS /* MAYBE where the family says so */,
     QKV_FUSED, QKV_SPLIT, SINKS,
     LATENT, LATENT_Q, LATENT_NO_Q, ABSORBED, EXPANDED,
     DENSE, DENSE_GATED, DENSE_FUSED, DENSE_DOWN, DENSE_MAYBE, EXPERTS, EXPERTS_FUSED, EXPERTS_SPLIT,

@@ -11,8 +11,9 @@ static const uint8_t q3_k[27] = {3,  5,  7,  9,  11, 13, 15, 17, 4,  6,  8,  10,
                                  16, 18, 19, 20, 21, 22, 23, 24, 25, 26, 0,  1,  2};
 
 /* d and dmin, scales and minima; fifth bits and the first quarter of the nibbles in turns; the other nibbles. */
-static const uint8_t q5_k[44] = {0,  1,  2,  3,  4,  6,  8,  10, 12, 14, 16, 18, 5,  7,  9,  11, 13, 15, 17, 19, 20, 21,
-                                 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43};
+static const uint8_t q5_k[44] = {0,  1,  2,  3,  4,  6,  8,  10, 12, 14, 16, 18, 5,  7,  9,
+                                 11, 13, 15, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29,
+                                 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43};
 
 /* Scales; then, half by half: nibbles of the first 64 columns, of the other 64, two high bits of all, in turns. */
 static const uint8_t q6_k[52] = {4,  7,  10, 13, 16, 19, 22, 25, 5,  8,  11, 14, 17, 20, 23, 26, 28, 31,

@@ -67,7 +67,8 @@ static void test_devices(void **)
     assert_string_equal(facts.name, "Simulated GPU");
     assert_string_equal(facts.arch, "9.0");
     assert_true(facts.total_bytes == 8ull << 30 && facts.free_bytes == facts.total_bytes);
-    SAYS(REDLINE_DEVICE, backend_gpu->facts(2, &facts, &err), "no GPU 2: of compute capability 8.0 or newer there are 2");
+    SAYS(REDLINE_DEVICE, backend_gpu->facts(2, &facts, &err),
+         "no GPU 2: of compute capability 8.0 or newer there are 2");
     params.device = 2;
     SAYS(REDLINE_DEVICE, backend_gpu->open(&b, &params, &err), "no GPU 2");
     setenv("SIMT_ARCH", "75,86", 1); /* the older one does not count */

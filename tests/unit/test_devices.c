@@ -153,7 +153,8 @@ static void check_way(const char *path, const char *name, const struct way *w, c
     check_memory(&o);
     ask(&o, name, &now);
     if (memcmp(&now, &alone, sizeof now) != 0)
-        fail_msg("%s, %s, -ngl %s, %d GPUs: not the bits of the CPU alone", name, w->what, w->params.n_gpu_layers, w->n_gpus);
+        fail_msg("%s, %s, -ngl %s, %d GPUs: not the bits of the CPU alone", name, w->what, w->params.n_gpu_layers,
+                 w->n_gpus);
     count(&o, &done);
     if (memcmp(&done, expected, sizeof done) != 0)
         fail_msg("%s, %s, -ngl %s, %d GPUs: not the operations of the CPU alone", name, w->what, w->params.n_gpu_layers,
@@ -219,8 +220,8 @@ static void check_auto(const char *path, const char *name, const struct done *ex
     OK(redline_plan(model, &params, &plan, &err));
     redline_model_close(&model);
     uint64_t all = plan.devices[1].sum_bytes, base = plan.devices[1].buffer_bytes + plan.devices[1].scratch_bytes;
-    for (int eighths = 0; eighths <= 8; eighths += 2)
-        check_way(path, name, &(struct way){"what fits", 1, base + (all - base) * (uint64_t)eighths / 8, params_of("auto")},
+    for (uint64_t eighths = 0; eighths <= 8; eighths += 2)
+        check_way(path, name, &(struct way){"what fits", 1, base + (all - base) * eighths / 8, params_of("auto")},
                   expected);
     check_way(path, name, &(struct way){"what fits", 3, base + (all - base) / 2, params_of(NULL)}, expected);
 }
@@ -439,7 +440,8 @@ static void test_words(void **state)
         {"output=gpu0,blk=tpu", REDLINE_ARG, "'blk=tpu' is not PATTERN=DEVICE"},
         {"=cpu", REDLINE_ARG, "pattern of 0 bytes"},
         {"blk\\.99\\.=gpu", REDLINE_ARG, "matches no tensor"},
-        {"attn_norm=gpu", REDLINE_ARG, "goes where the largest tensor of its block goes: that is 'blk.5.attn_q.weight'"},
+        {"attn_norm=gpu", REDLINE_ARG,
+         "goes where the largest tensor of its block goes: that is 'blk.5.attn_q.weight'"},
         {"token_embd=gpu", REDLINE_ARG, "single rows are looked up"},
         {"blk.(=gpu", REDLINE_ARG, "no regular expression"},
         {"output.weight=gpu2", REDLINE_DEVICE, "on gpu2, and the last GPU is gpu1"},
@@ -472,7 +474,8 @@ static void generate_together(const struct redline_model *model, const char *n_g
     for (int i = 0; i < 4; i++) {
         int32_t ids[N_IDS];
         for (int k = 0; k < N_IDS; k++) ids[k] = (7 * i + 11 * k) % tiny_default.n_vocab;
-        struct redline_request request = {.ids = ids, .n_ids = (size_t)(10 * (i + 1)), .n_predict = 20, .ignore_end = true};
+        struct redline_request request = {.ids = ids, .n_ids = (size_t)(10 * (i + 1)), .n_predict = 20,
+                                          .ignore_end = true};
         OK(redline_submit(&jobs[i], engine, &request, &err));
     }
     for (int i = 0; i < 4; i++) {

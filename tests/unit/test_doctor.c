@@ -85,8 +85,9 @@ static void leave(struct made *m, enum redline_why why, bool experts)
     m->plan.n_blocks = 4;
     m->c.blocks = m->blocks;
     for (int i = 0; i < 4; i++)
-        m->blocks[i] = (struct redline_plan_block){.part = REDLINE_PART_FEED_FORWARD, .layer = i, .device = i < 2 ? 0 : 1,
-                                                   .experts = experts, .weight_bytes = 1ull << 30, .why = why};
+        m->blocks[i] = (struct redline_plan_block){.part = REDLINE_PART_FEED_FORWARD, .layer = i,
+                                                   .device = i < 2 ? 0 : 1, .experts = experts,
+                                                   .weight_bytes = 1ull << 30, .why = why};
 }
 
 static void no_plan_on_it(struct made *m)
@@ -517,11 +518,13 @@ static void test_use(void **state)
 /* A record of one model, with so many layers on a GPU, and what was planned and taken of its memory. */
 static json_t *made_record(const char *workload, int n_prompt, int n_gpu_layers, double decode_ts, double taken)
 {
-    return json_pack("{s:{s:s}, s:{s:s, s:s, s:i}, s:{s:{s:i}}, s:{s:{s:f}}, s:[{s:s, s:f, s:f}, {s:s, s:s, s:f, s:f}]}",
-                     "model", "digest", "sha256:1", "workload", "name", workload, "kind", "generate", "n_prompt", n_prompt,
-                     "settings", "effective", "n_gpu_layers", n_gpu_layers, "derived", "decode_ts", "value", decode_ts,
-                     "devices", "device", "cpu", "planned_bytes", 1e9, "taken_bytes", 9e9, "device", "gpu0", "name",
-                     "Made Card", "planned_bytes", 2e9, "taken_bytes", taken);
+    return json_pack("{s:{s:s}, s:{s:s, s:s, s:i}, s:{s:{s:i}}, s:{s:{s:f}}, "
+                     "s:[{s:s, s:f, s:f}, {s:s, s:s, s:f, s:f}]}",
+                     "model", "digest", "sha256:1", "workload", "name", workload, "kind", "generate",
+                     "n_prompt", n_prompt, "settings", "effective", "n_gpu_layers", n_gpu_layers,
+                     "derived", "decode_ts", "value", decode_ts, "devices",
+                     "device", "cpu", "planned_bytes", 1e9, "taken_bytes", 9e9,
+                     "device", "gpu0", "name", "Made Card", "planned_bytes", 2e9, "taken_bytes", taken);
 }
 
 /* What they show of GPUs: the workload where the GPU is furthest behind, by medians, with the most layers there. */

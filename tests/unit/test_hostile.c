@@ -48,8 +48,8 @@ static void load(struct image *image, const char *name)
 static int run(struct gguf *g)
 {
     struct backend_params bp = {.n_threads = 2};
-    struct model_params mp = {.type_k = DTYPE_F16, .type_v = DTYPE_Q8_0, .n_ctx = 320, .n_seqs = 1, .n_ubatch = N_TOKENS,
-                              .n_outputs = 1};
+    struct model_params mp = {.type_k = DTYPE_F16, .type_v = DTYPE_Q8_0, .n_ctx = 320, .n_seqs = 1,
+                              .n_ubatch = N_TOKENS, .n_outputs = 1};
     struct backend *b = NULL;
     struct model *m = NULL;
     int status = backend_cpu.open(&b, &bp, &err);

@@ -197,7 +197,8 @@ static void test_own_keys(void **state)
             put_value(&f, optional[k].name, optional[k].type, other_gate ? 1 : optional[k].value);
             if (strcmp(optional[k].name, "attention.temperature_scale") == 0 && arch->keys & KEY_LATENT)
                 put_value(&f, "attention.temperature_length", GGUF_U32, 64);
-            if (strcmp(optional[k].name, "expert_group_count") == 0) put_value(&f, "expert_group_used_count", GGUF_U32, 2);
+            if (strcmp(optional[k].name, "expert_group_count") == 0)
+                put_value(&f, "expert_group_used_count", GGUF_U32, 2);
             if (read_file(&f, &got)) fail_msg("%s: %s: %s", arch->name, optional[k].name, err.message);
             bool felt = memcmp(&want, &got, sizeof want) != 0;
             bool dense = arch->keys & KEY_SHARED_WIDTH && !arch->experts_only; /* Granite: no experts in this file */
@@ -238,8 +239,9 @@ static void test_zeros(void **state)
 /* Nothing is guessed: a key that a family cannot do without is named when it is missing. */
 static void test_missing_keys(void **state)
 {
-    static const char *const names[] = {"block_count", "embedding_length", "attention.head_count", "feed_forward_length",
-                                        "context_length", "interleave_moe_layer_step", "attention.kv_lora_rank"};
+    static const char *const names[] = {"block_count", "embedding_length", "attention.head_count",
+                                        "feed_forward_length", "context_length", "interleave_moe_layer_step",
+                                        "attention.kv_lora_rank"};
     struct hparams h;
     struct file f;
     (void)state;
@@ -404,7 +406,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_foreign_keys), cmocka_unit_test(test_own_keys), cmocka_unit_test(test_zeros),
         cmocka_unit_test(test_missing_keys), cmocka_unit_test(test_layers),   cmocka_unit_test(test_window_flags),
-        cmocka_unit_test(test_refused),      cmocka_unit_test(test_unknown),      cmocka_unit_test(test_parallel_experts),
+        cmocka_unit_test(test_refused),      cmocka_unit_test(test_unknown),  cmocka_unit_test(test_parallel_experts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -148,13 +148,15 @@ static void test_broken(void **state)
     static const struct { const char *text, *sentence; } cases[] = {
         {"nothing of that kind\n", "line 1: neither records nor"},
         {"", "line 1: neither records nor"},
-        {"{\"n_prompt\": 8, \"n_gen\": 0, \"avg_ns\": 1}\n{\"n_prompt\": 8, \"n_g\n", "line 2: this row is no whole JSON"},
+        {"{\"n_prompt\": 8, \"n_gen\": 0, \"avg_ns\": 1}\n{\"n_prompt\": 8, \"n_g\n",
+         "line 2: this row is no whole JSON"},
         {"[\n{\"n_prompt\": 8, \"n_gen\": 0, \"avg_ns\": 1}\n", "the array of rows has no end"},
         {"{\"n_prompt\": 0, \"n_gen\": 0, \"avg_ns\": 1}\n", "line 1: there is no test"},
         {"{\"n_prompt\": 8, \"n_gen\": 0, \"avg_ns\": 1, \"samples_ns\": [1, 0]}\n", "line 1: samples_ns holds a 0"},
         {"build_commit,n_prompt,n_gen,avg_ns\n\"a\",\"8\",\"0\"\n", "line 2: 3 fields, the head has 4"},
         {"{\"pp\": 8, \"t_tg\": 0, \"pl\": 1, \"t_pp\": 0}\n", "line 1: there is no test in pp and tg"},
-        {"{\"request_throughput\": 1, \"total_output_tokens\": 0, \"completed\": 0}\n", "line 1: no request was completed"},
+        {"{\"request_throughput\": 1, \"total_output_tokens\": 0, \"completed\": 0}\n",
+         "line 1: no request was completed"},
         {"{\"version\": 1, \"program\": {}}\n", "line 1: "},
     };
     (void)state;

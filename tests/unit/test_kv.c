@@ -124,7 +124,8 @@ static void test_ring_bytes(void **state)
     make_file("gemma3");
     OK(try_load(&l, params_of(DTYPE_F16, 1, 0)));
     struct hparams h = l.m->h;
-    struct kv_params small = {DTYPE_F16, DTYPE_F16, 1, 4096, 64, BATCH}, large = {DTYPE_F16, DTYPE_F16, 1, 65536, 1024, BATCH};
+    struct kv_params small = {DTYPE_F16, DTYPE_F16, 1, 4096, 64, BATCH};
+    struct kv_params large = {DTYPE_F16, DTYPE_F16, 1, 65536, 1024, BATCH};
     struct kv_costs a, b;
     kv_costs(&a, &h, &small);
     kv_costs(&b, &h, &large);

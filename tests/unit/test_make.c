@@ -338,8 +338,9 @@ static void weights_that_no_block_can_hold(void **state)
         const char *mixture, *part; /* NULL: is written */
     } rows[] = {{NAN, "Q8_0", "not a finite number"}, {-INFINITY, "Q4_0", "not a finite number"},
                 {INFINITY, "BF16", "not a finite number"}, {NAN, "F32", NULL /* copied */},
-                {7e4f, "F16", "of size 70000; what goes to F16 must fit into f16: 65504"}, {-7e4f, "Q8_0", "what goes to Q8_0 must fit"},
-                {7e4f, "BF16", NULL}, {6e4f, "Q4_0", NULL}, {6e4f, "F16", NULL}};
+                {7e4f, "F16", "of size 70000; what goes to F16 must fit into f16: 65504"},
+                {-7e4f, "Q8_0", "what goes to Q8_0 must fit"}, {7e4f, "BF16", NULL}, {6e4f, "Q4_0", NULL},
+                {6e4f, "F16", NULL}};
     (void)state;
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         make_one("a.gguf", rows[i].x, "llama");

@@ -26,7 +26,8 @@ static struct loaded load(const char *path, int n_threads, bool exact, int n_ctx
 {
     struct loaded l = {0};
     struct backend_params bp = {.n_threads = n_threads, .exact = exact};
-    struct model_params mp = {.type_k = kv, .type_v = kv, .n_ctx = n_ctx, .n_seqs = n_seqs, .n_ubatch = 128, .n_outputs = 128};
+    struct model_params mp = {.type_k = kv, .type_v = kv, .n_ctx = n_ctx, .n_seqs = n_seqs, .n_ubatch = 128,
+                              .n_outputs = 128};
     OK(gguf_open(&l.g, path, &err));
     OK(backend_cpu.open(&l.b, &bp, &err));
     OK(model_open(&l.m, l.g, l.b, &mp, &err));
@@ -274,7 +275,8 @@ static void test_kinds_do_not_meet(void **state)
         generate(SCRATCH("tiny.gguf"), own, other, mixed, text);
         float *text_alone = logits_of(SCRATCH("tiny.gguf"), 2, false, other, N, 16, DTYPE_F16);
         expect_same(mixed, alone, n, "generated beside text", variants[i].name);
-        expect_same(text, text_alone, (size_t)(N / 4 * 4) * (size_t)m.n_vocab, "text beside generated", variants[i].name);
+        expect_same(text, text_alone, (size_t)(N / 4 * 4) * (size_t)m.n_vocab, "text beside generated",
+                    variants[i].name);
         mem_free(alone);
         mem_free(mixed);
         mem_free(text);

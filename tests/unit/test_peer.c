@@ -50,10 +50,11 @@ static int fake_bench(int argc, char **argv)
     if (gp) snprintf(test, sizeof test, ", \"test\": \"tg%d@pp%d\"", n_gen, n_prompt);
     double ns = n_gen ? n_gen / 50.0 * 1e9 : n_prompt / 1000.0 * 1e9;
     if (strcmp(kind, "other") == 0) n_gen = n_prompt = 5;
-    printf("warming up\n[\n  {\"build_commit\": \"abc\", \"build_number\": 42, \"cpu_info\": \"Made Up\", \"gpu_info\": \"\", "
-           "\"model_filename\": \"m.gguf\", \"model_type\": \"llama F16\", \"model_size\": 5, \"model_n_params\": 6, \"n_batch\": 2048, "
-           "\"n_ubatch\": 512, \"n_threads\": %s, \"type_k\": \"f16\", \"type_v\": \"f16\", \"n_gpu_layers\": 0, \"n_prompt\": %d, "
-           "\"n_gen\": %d, \"n_depth\": %d%s, \"avg_ns\": %.0f, \"avg_ts\": 1, \"stddev_ns\": 0, \"samples_ns\": [%.0f, %.0f]}\n]\n",
+    printf("warming up\n[\n  {\"build_commit\": \"abc\", \"build_number\": 42, \"cpu_info\": \"Made Up\", "
+           "\"gpu_info\": \"\", \"model_filename\": \"m.gguf\", \"model_type\": \"llama F16\", \"model_size\": 5, "
+           "\"model_n_params\": 6, \"n_batch\": 2048, \"n_ubatch\": 512, \"n_threads\": %s, \"type_k\": \"f16\", "
+           "\"type_v\": \"f16\", \"n_gpu_layers\": 0, \"n_prompt\": %d, \"n_gen\": %d, \"n_depth\": %d%s, "
+           "\"avg_ns\": %.0f, \"avg_ts\": 1, \"stddev_ns\": 0, \"samples_ns\": [%.0f, %.0f]}\n]\n",
            flag_of(argc, argv, "-t") ? flag_of(argc, argv, "-t") : "9", n_prompt, n_gen, n_depth, test, ns, ns, 2 * ns);
     return 0;
 }

@@ -341,9 +341,10 @@ static void test_scores_and_vectors(void **state)
     request = (struct redline_request){.kind = REDLINE_EMBED, .ids = ids, .n_ids = 40, .pooling = REDLINE_POOL_MEAN};
     OK(redline_submit(&job, engine, &request, &err));
     while (event.kind != REDLINE_EVENT_EMBEDDING) OK(redline_next(job, &event, &err));
+    const float *v = event.embedding.vector;
     double length = 0;
     assert_int_equal(event.embedding.n, WIDTH);
-    for (size_t i = 0; i < event.embedding.n; i++) length += (double)event.embedding.vector[i] * (double)event.embedding.vector[i];
+    for (size_t i = 0; i < event.embedding.n; i++) length += (double)v[i] * (double)v[i];
     assert_true(fabs(length - 1) < 1e-5);
     redline_job_free(&job);
     redline_engine_close(&engine);

@@ -99,7 +99,8 @@ static void test_penalties(void **state)
 static void test_wrong_settings(void **state)
 {
     const struct redline_sampling wrong[] = {
-        {.temperature = -1}, {.temperature = NAN}, {.top_p = 1.5f}, {.min_p = -0.1f}, {.top_k = -1}, {.repeat_last_n = -2}};
+        {.temperature = -1}, {.temperature = NAN}, {.top_p = 1.5f}, {.min_p = -0.1f}, {.top_k = -1},
+        {.repeat_last_n = -2}};
     (void)state;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         struct sampler s;

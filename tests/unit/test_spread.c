@@ -54,7 +54,8 @@ static void make(struct made *m, struct rng *r)
     add_block(m, -1, true, false, rng_below(r, 300), SPREAD_FREE);
     for (int i = 0; i < m->task.n_blocks; i++) all += m->blocks[i].gpu_bytes;
     for (int g = 0; g < n_gpus; g++)
-        m->gpus[g] = (struct spread_gpu){rng_below(r, 2 * all / (uint64_t)n_gpus + 100), rng_below(r, 60), rng_below(r, 20)};
+        m->gpus[g] = (struct spread_gpu){rng_below(r, 2 * all / (uint64_t)n_gpus + 100), rng_below(r, 60),
+                                         rng_below(r, 20)};
     m->task.wanted = n_gpus == 0 ? 0 : below(r, 3) == 0 ? SPREAD_AUTO : below(r, n_layers + 1);
 }
 

@@ -37,9 +37,11 @@ static void test_clear_cases(void **state)
         bool higher, paired;
         enum verdict expected;
     } cases[] = {
-        {0.90, true, true, VERDICT_SLOWER},  {0.90, true, false, VERDICT_SLOWER}, {1.10, true, true, VERDICT_FASTER},
-        {1.10, true, false, VERDICT_FASTER}, {0.90, false, true, VERDICT_FASTER}, {1.10, false, false, VERDICT_SLOWER},
-        {1.00, true, true, VERDICT_SAME},    {1.005, true, false, VERDICT_SAME},  {1.02, false, true, VERDICT_UNDECIDED},
+        {0.90, true, true, VERDICT_SLOWER},  {0.90, true, false, VERDICT_SLOWER},
+        {1.10, true, true, VERDICT_FASTER},  {1.10, true, false, VERDICT_FASTER},
+        {0.90, false, true, VERDICT_FASTER}, {1.10, false, false, VERDICT_SLOWER},
+        {1.00, true, true, VERDICT_SAME},    {1.005, true, false, VERDICT_SAME},
+        {1.02, false, true, VERDICT_UNDECIDED},
     };
     (void)state;
     for (size_t i = 0; i < COUNT_OF(cases); i++) {

@@ -451,7 +451,8 @@ static int copy_in(const struct twin *t, const struct step_copy *c, struct redli
     void *to = behind(t, c->to);
     if (!c->bytes) return 0;
     if (!to || !lies_in(t->regions, to, c->bytes) || !lies_in(all.host, c->from, c->bytes))
-        return err_set(err, REDLINE_ARG, "a copy of %zu bytes to twin %d is not from host to twin", c->bytes, t->device);
+        return err_set(err, REDLINE_ARG, "a copy of %zu bytes to twin %d is not from host to twin", c->bytes,
+                       t->device);
     memcpy(to, c->from, c->bytes);
     return 0;
 }
@@ -461,7 +462,8 @@ static int copy_out(const struct twin *t, const struct step_copy *c, struct redl
     void *from = behind(t, c->from);
     if (!c->bytes) return 0;
     if (!from || !lies_in(t->regions, from, c->bytes) || !lies_in(all.host, c->to, c->bytes))
-        return err_set(err, REDLINE_ARG, "a copy of %zu bytes from twin %d is not from twin to host", c->bytes, t->device);
+        return err_set(err, REDLINE_ARG, "a copy of %zu bytes from twin %d is not from twin to host", c->bytes,
+                       t->device);
     memcpy(c->to, from, c->bytes);
     return 0;
 }
@@ -477,8 +479,8 @@ static int twin_run(struct backend *b, const struct step *step, struct redline_e
         translate_attention(&tr, &t->ops[i]);
         translate_rest(&tr, &t->ops[i]);
         if (tr.wrong)
-            return err_set(err, REDLINE_ARG, "operation %d (kind %d, layer %d) is not twin %d's", i, (int)step->ops[i].kind,
-                           step->ops[i].layer, t->device);
+            return err_set(err, REDLINE_ARG, "operation %d (kind %d, layer %d) is not twin %d's", i,
+                           (int)step->ops[i].kind, step->ops[i].layer, t->device);
     }
     own.ops = t->ops;
     memset(&own.in, 0, sizeof own.in);

@@ -158,8 +158,8 @@ void cpu_rotate(const struct cpu_member *m, const struct rotary *rope, float *he
 /* What queries of token t are scaled by; see struct op_qkv. */
 float cpu_temperature(const struct cpu_member *m, float scale, float offset, int length, int t);
 
-/* cpu_ops.c, cpu_qkv.c, cpu_mla.c, cpu_attn.c, cpu_moe.c: one function per operation; none ends with a barrier, the caller
- * puts one after each. */
+/* cpu_ops.c, cpu_qkv.c, cpu_mla.c, cpu_attn.c, cpu_moe.c: one function per operation; none ends with a barrier, the
+ * caller puts one after each. */
 void cpu_op_embed(const struct cpu_member *m, const struct op_embed *op);
 void cpu_op_qkv(const struct cpu_member *m, const struct op_qkv *op);
 void cpu_op_mla(const struct cpu_member *m, const struct op_mla *op);

@@ -33,7 +33,8 @@ static void finish_latent(const struct cpu_member *m, const struct op_mla *op)
         cpu_norm_row(m->kern, &op->kv_norm, row, row, rank);
         cpu_rotate(m, &op->rope, row + rank, t);
         if (op->absorbed)
-            cpu_kv_store(m, kv->type_k, cpu_kv_slot(m, kv, kv->k, kv->k_page_bytes, kv->k_row_bytes, t, 0), row, (int)n);
+            cpu_kv_store(m, kv->type_k, cpu_kv_slot(m, kv, kv->k, kv->k_page_bytes, kv->k_row_bytes, t, 0), row,
+                         (int)n);
     }
     team_barrier(m->team, m->id);
 }

@@ -197,7 +197,8 @@ static int check_limits(const struct step_limits *l, struct redline_err *err)
     if (MAX(l->n_tokens, l->n_outputs) <= MOST_ROWS && choices <= MOST_ROWS) return 0;
     return err_set(err, REDLINE_SUPPORT,
                    "a GPU takes steps of %d tokens, or generated tokens times experts; not of %d tokens, %d outputs, "
-                   "and %d sequences times %d experts", MOST_ROWS, l->n_tokens, l->n_outputs, l->n_seqs, l->n_experts_used);
+                   "and %d sequences times %d experts",
+                   MOST_ROWS, l->n_tokens, l->n_outputs, l->n_seqs, l->n_experts_used);
 }
 
 static int cuda_prepare(struct backend *base, const struct step_limits *l, struct redline_err *err)

@@ -176,13 +176,13 @@ struct cuda_product {
     enum cuda_after after;
     float scale;
     enum activation act;
-    /* Where experts are chosen, n = n_tokens * n_used.  CODES: row i of out belongs to choice i of scratch.chosen and is
-     * multiplied with matrix chosen[i]; TILES and EXACT: to slot i of the order by expert, see scratch.expert_first.
+    /* Where experts are chosen, n = n_tokens * n_used.  CODES: row i of out belongs to choice i of scratch.chosen and
+     * is multiplied with matrix chosen[i]; TILES and EXACT: to slot i of the order by expert, see scratch.expert_first.
      * x is [n] likewise, or by token where x_of_token says so. */
     bool experts, x_of_token;
     int n_used;
-    /* Matrices by head: n = n_tokens * w.n_mats, and row i is multiplied with matrix i % w.n_mats.  Where x is by token,
-     * n_used is w.n_mats. */
+    /* Matrices by head: n = n_tokens * w.n_mats, and row i is multiplied with matrix i % w.n_mats.  Where x is by
+     * token, n_used is w.n_mats. */
     bool heads;
 };
 
@@ -204,8 +204,8 @@ void cuda_gather(struct cuda_run *run, const struct norm *norm, float *y, const 
 /* y = after(x + scale * post(in)); x = y, or again(y + x): the end of struct op_project. */
 void cuda_add_normed(struct cuda_run *run, float *x, float *in, float scale, const struct norm *post,
                      const struct norm *after, const struct norm *again, int n_rows, int n);
-/* Rows of x, normed where norm says so, as BF16 numbers: n_padded to a row (a multiple of 32), zeros beyond n.  Row i is
- * x + (index ? index[i] : i) * stride; index is the device's, or NULL. */
+/* Rows of x, normed where norm says so, as BF16 numbers: n_padded to a row (a multiple of 32), zeros beyond n.  Row i
+ * is x + (index ? index[i] : i) * stride; index is the device's, or NULL. */
 void cuda_to_bf16(struct cuda_run *run, const struct norm *norm, uint16_t *y, int n_padded, const float *x,
                   size_t stride, const int32_t *index, int n_rows, int n);
 

@@ -34,8 +34,8 @@ static int check_ages(int n_there, struct redline_err *err)
 {
     cudaDeviceProp p;
     if (n_there == 0 || device_count() > 0 || cudaGetDeviceProperties(&p, 0) != cudaSuccess) return 0;
-    return err_set(err, REDLINE_DEVICE, "the GPU %.95s has compute capability %d.%d, and this program has code for %d.%d "
-                   "and newer", p.name, p.major, p.minor, OLDEST_ARCH / 10, OLDEST_ARCH % 10);
+    return err_set(err, REDLINE_DEVICE, "the GPU %.95s has compute capability %d.%d, and this program has code for "
+                   "%d.%d and newer", p.name, p.major, p.minor, OLDEST_ARCH / 10, OLDEST_ARCH % 10);
 }
 
 int device_check_all(struct redline_err *err)
@@ -64,7 +64,8 @@ static int missing(struct redline_err *err, int nth)
 {
     int count;
     usable(nth, &count);
-    return err_set(err, REDLINE_DEVICE, "there is no GPU %d: of compute capability 8.0 or newer there are %d", nth, count);
+    return err_set(err, REDLINE_DEVICE, "there is no GPU %d: of compute capability 8.0 or newer there are %d", nth,
+                   count);
 }
 
 int device_describe(int nth, struct backend_facts *out, struct redline_err *err)

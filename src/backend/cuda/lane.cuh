@@ -227,7 +227,9 @@ LANE void prefetch_l2(const void *p)
 LANE void copy_async16(void *shared, const void *global, bool valid)
 {
     uint32_t to = (uint32_t)__cvta_generic_to_shared(shared);
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "r"(valid ? 16 : 0) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 ::"r"(to), "l"(global), "r"(valid ? 16 : 0)
+                 : "memory");
 }
 
 LANE void copy_commit() /* what this thread began since the last one is a group */

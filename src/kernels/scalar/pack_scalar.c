@@ -1,4 +1,5 @@
-/* pack_scalar.c - rows into strips, columns into strips, and one block out of a strip again: the definition of strip.h's layout. */
+/* pack_scalar.c - rows into strips, columns into strips, and one block out of a strip again: the definition of
+ * strip.h's layout. */
 #include <string.h>
 
 #include "base.h"

@@ -158,7 +158,8 @@ INLINE void mm_float(const struct kern_mm_args *a, int per_line, load_fn *load)
             _mm512_mask_storeu_ps(a->y + row, rows_mask(a->n_rows - row),
                                   strip_one((const char *)a->w + (size_t)(row / STRIP) * a->w_stride, x_at(a, 0),
                                             a->n_cols, per_line, load));
-        for (int t = 1; t < a->n_tokens; t++) memset(a->y + (size_t)t * a->y_stride, 0, (size_t)a->n_rows * sizeof *a->y);
+        for (int t = 1; t < a->n_tokens; t++)
+            memset(a->y + (size_t)t * a->y_stride, 0, (size_t)a->n_rows * sizeof *a->y);
         return;
     }
     for (int at = 0; at < a->n_cols; at += KERN_PIECE)

@@ -385,7 +385,8 @@ INLINE void mm_many(const struct kern_mm_args *a, struct format512 f)
 #define SLOT(name, cols, head, words, sets, codes, steps, group, offset, has_min, open, code, scale, min)           \
     void mm_##name##_avx512(const struct kern_mm_args *a)                                                           \
     {                                                                                                               \
-        const struct format512 f = {cols, head, words, sets, codes, steps, group, offset, has_min, open, code, scale, min}; \
+        const struct format512 f = {cols, head, words, sets, codes, steps, group, offset, has_min, open, code,      \
+                                    scale, min};                                                                    \
         if (a->n_tokens >= MANY && a->n_cols > 0)                                                                   \
             mm_many(a, f);                                                                                          \
         else                                                                                                        \

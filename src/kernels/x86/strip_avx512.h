@@ -120,8 +120,8 @@ INLINE void nibbles_from(__m512i u[4], const struct block512 *b, int word)
 /* 16 where bit 4 step + i of the word of fifth bits is set, for the four codes i of a lane. */
 INLINE __m512i add_fifth(__m512i u, __m512i fifth, int step)
 {
-    __m512i byte = _mm512_shuffle_epi8(fifth, _mm512_add_epi8(_mm512_set1_epi8((char)(step / 2)),
-                                                              _mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0)));
+    const __m512i word = _mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0);
+    __m512i byte = _mm512_shuffle_epi8(fifth, _mm512_add_epi8(_mm512_set1_epi8((char)(step / 2)), word));
     __mmask64 set = _mm512_test_epi8_mask(byte, _mm512_set1_epi32(step % 2 ? (int)0x80402010 : 0x08040201));
     return _mm512_mask_add_epi8(u, set, u, _mm512_set1_epi8(16));
 }
@@ -330,7 +330,8 @@ INLINE __m512 scale_q3_k(const struct block512 *b, int group)
 
 INLINE void codes_q3_k(__m512i u[4], const struct block512 *b, int set, int step)
 {
-    __m512i third = line_at(b, strip_q3_k_third((size_t)step)), v = line_at(b, strip_q3_k_two((size_t)set, (size_t)step));
+    __m512i third = line_at(b, strip_q3_k_third((size_t)step));
+    __m512i v = line_at(b, strip_q3_k_two((size_t)set, (size_t)step));
 #pragma GCC unroll 4
     for (int c = 0; c < 4; c++) u[c] = _mm512_or_si512(two_bits(v, c, 0), one_bit(third, 4 * set + c, 2));
 }

@@ -9,8 +9,8 @@
 /* Sixteen columns of two rows: low, high, low, high ... of what the conversion leaves in two halves. */
 MATH_INLINE void turn_pair(char *line, __m512 even, __m512 odd)
 {
-    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
-                                           5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,
+                                           23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
     __m512i halves = (__m512i)_mm512_cvtne2ps_pbh(odd, even);
     _mm512_store_si512(line, _mm512_permutexvar_epi16(order, halves));
 }

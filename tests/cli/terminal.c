@@ -55,6 +55,16 @@ static const char *leak_options(void)
     return options;
 }
 
+/* As a shell at a terminal starts programs; whoever runs this test in the background may have had Ctrl-C ignored. */
+static void hear_signals(void)
+{
+    static const int numbers[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGTSTP};
+    sigset_t none;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) signal(numbers[i], SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 /* mask: REDLINE_CPU, "" for all that the machine has. */
 static void start(struct terminal *t, const char *state, const char *mask, const char *const *more)
 {
@@ -69,6 +79,7 @@ static void start(struct terminal *t, const char *state, const char *mask, const
         exit(1);
     }
     if (t->pid > 0) return;
+    hear_signals();
     setenv("TERM", "xterm", 1);
     setenv("LSAN_OPTIONS", leak_options(), 1);
     setenv("LC_ALL", "C", 1);

@@ -3,6 +3,7 @@
  * seeds, for the sanitizers. */
 #include <math.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdlib.h>
 
 #include "base.h"
@@ -246,6 +247,45 @@ static void test_prefix(void **state)
     redline_engine_close(&engine);
 }
 
+/* Keeps the engine's thread until it is let go: however slow the test is, no request begins meanwhile. */
+struct hold {
+    struct redline_engine *engine;
+    pthread_t thread;
+    sem_t held, over;
+};
+
+static void keep_engine(struct redline_engine *engine, void *user)
+{
+    struct hold *h = user;
+    (void)engine;
+    sem_post(&h->held);
+    while (sem_wait(&h->over)) continue;
+}
+
+static void *call_engine(void *user)
+{
+    struct hold *h = user;
+    engine_call(h->engine, keep_engine, h);
+    return NULL;
+}
+
+static void hold_begin(struct hold *h, struct redline_engine *engine)
+{
+    h->engine = engine;
+    sem_init(&h->held, 0, 0);
+    sem_init(&h->over, 0, 0);
+    assert_int_equal(pthread_create(&h->thread, NULL, call_engine, h), 0);
+    while (sem_wait(&h->held)) continue;
+}
+
+static void hold_end(struct hold *h)
+{
+    sem_post(&h->over);
+    pthread_join(h->thread, NULL);
+    sem_destroy(&h->held);
+    sem_destroy(&h->over);
+}
+
 static void test_full_queue_and_busy_session(void **state)
 {
     struct redline_engine_params params = {.n_ctx = N_CTX, .n_queue = 3};
@@ -253,18 +293,22 @@ static void test_full_queue_and_busy_session(void **state)
     struct redline_session *session;
     struct redline_job *jobs[8], *none;
     int32_t ids[N_CTX] = {0};
+    struct hold hold;
     int n = 0, status = 0;
     (void)state;
     OK(redline_engine_open(&engine, model, &params, &err));
     OK(redline_session_new(&session, engine, &err));
     struct redline_request request = {.session = session, .ids = ids, .n_ids = 300, .n_predict = -1};
+    hold_begin(&hold, engine);
     OK(redline_submit(&jobs[n++], engine, &request, &err));
     assert_int_equal(redline_submit(&none, engine, &request, &err), REDLINE_BUSY);
     assert_non_null(strstr(err.message, "session"));
     request.session = NULL;
     while (n < 8 && !(status = redline_submit(&jobs[n], engine, &request, &err))) n++;
     assert_int_equal(status, REDLINE_BUSY);
+    assert_int_equal(n, 3);
     assert_non_null(strstr(err.message, "3 requests wait"));
+    hold_end(&hold);
     for (int i = n; i-- > 0;) redline_job_free(&jobs[i]); /* cancels */
     redline_session_free(&session);
     check_empty(engine);

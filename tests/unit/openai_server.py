@@ -5,7 +5,7 @@
 
 A prompt of W words has 2 W + 1 tokens here. What a request's model is called decides how it is answered:
   good, silent (no usage), pairs (two tokens a piece), broken (an error in the stream), refuse (400), torn (breaks off),
-  plain (no stream).
+  plain (no stream), three (answers of several tokens begin when three requests run).
 """
 import http.server
 import json
@@ -16,8 +16,9 @@ import time
 
 FOLDER = sys.argv[1]
 FIRST_S, NEXT_S = 0.05, 0.01  # until the first token, between two
-lock = threading.Lock()
-running = 0
+LONG_S = 120  # for what would otherwise never end
+lock = threading.Condition()
+running = most = 0
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -48,6 +49,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b": a comment\r\n\r\nevent: nothing\n\n")
         time.sleep(FIRST_S)
+        if kind == "three" and n_gen > 1:
+            with lock:
+                lock.wait_for(lambda: most >= 3, LONG_S)
         step = 2 if kind == "pairs" else 1
         for i in range(0, n_gen, step):
             if i:
@@ -65,11 +69,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.event("[DONE]")
 
     def do_POST(self):
-        global running
+        global running, most
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         n_words = len(asked["prompt"].split())
         with lock:
             running += 1
+            most = max(most, running)
+            lock.notify_all()
             with open(os.path.join(FOLDER, "asked"), "a") as f:
                 f.write(json.dumps({"n_words": n_words, "n_gen": asked["max_tokens"], "running": running,
                                     "path": self.path, "prompt": asked["prompt"]}) + "\n")

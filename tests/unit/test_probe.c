@@ -198,30 +198,44 @@ static void test_measure(void **state)
     }
 }
 
-/* Wider vectors compute more.  More threads than processors do no more than the processors can, however
- * the system lets them wait for each other. */
+/* What is out of order in the limits' peaks; NULL: nothing.  Wider vectors compute more.  More threads than processors
+ * do no more than the processors can, however the system lets them wait for each other. */
+static const char *out_of_order(const struct redline_limits *l)
+{
+    double scalar = redline_limits_peak(l, "scalar", "f32", 1), avx2 = redline_limits_peak(l, "avx2", "f32", 1);
+    double avx512 = redline_limits_peak(l, "avx512", "f32", 1), bytes = redline_limits_peak(l, "avx512", "int8", 1);
+    if (!(scalar > 0)) return "scalar";
+    if ((cpu_features() & CPU_AVX2) && !(avx2 > 1.5 * scalar)) return "AVX2";
+    if ((cpu_features() & CPU_AVX512) && !(avx512 > 0.6 * avx2)) return "AVX-512"; /* some make two halves of it */
+    if ((cpu_features() & CPU_AVX512) && !(bytes > 1.5 * avx512)) return "int8";
+    if ((cpu_features() & CPU_AMX) && !(redline_limits_peak(l, "amx", "int8", 1) > bytes)) return "AMX";
+    for (int i = 0; i < l->n_peaks; i += 2)
+        if (!(l->peaks[i + 1].ops.best < 1.5 * MIN(5, l->machine.n_logical) * l->peaks[i].ops.best)) return "threads";
+    return NULL;
+}
+
+/* Whoever else uses the processors can only make a peak lower: measured until the best of all are in order. */
 static void test_measure_order(void **state)
 {
-    static struct redline_limits l;
+    enum { TRIES = 40 };
+    static struct redline_limits l, best;
     struct redline_limits_params params = quick;
+    const char *wrong = "";
     (void)state;
     params.n_threads = 5;
-    if (redline_limits_measure(&l, &params, &err)) fail_msg("%s", err.message);
-    double scalar = redline_limits_peak(&l, "scalar", "f32", 1), avx2 = redline_limits_peak(&l, "avx2", "f32", 1);
-    double avx512 = redline_limits_peak(&l, "avx512", "f32", 1), tiles = redline_limits_peak(&l, "amx", "int8", 1);
-    assert_true(scalar > 0);
-    if (cpu_features() & CPU_AVX2) assert_true(avx2 > 1.5 * scalar);
-    if (cpu_features() & CPU_AVX512) {
-        assert_true(avx512 > 0.6 * avx2); /* some processors make two halves of it */
-        assert_true(redline_limits_peak(&l, "avx512", "int8", 1) > 1.5 * avx512);
+    for (int i = 0; i < TRIES && wrong; i++) {
+        if (redline_limits_measure(&l, &params, &err)) fail_msg("%s", err.message);
+        for (int k = 0; i > 0 && k < l.n_peaks; k++)
+            l.peaks[k].ops.best = MAX(l.peaks[k].ops.best, best.peaks[k].ops.best);
+        best = l;
+        wrong = out_of_order(&best);
     }
-    if (cpu_features() & CPU_AMX) assert_true(tiles > redline_limits_peak(&l, "avx512", "int8", 1));
-    for (int i = 0; i < l.n_peaks; i += 2) {
-        const struct redline_peak *one = &l.peaks[i], *all = one + 1;
+    if (wrong) fail_msg("%s: out of order, %d times", wrong, TRIES);
+    for (int i = 0; i < best.n_peaks; i += 2) {
+        const struct redline_peak *one = &best.peaks[i], *all = one + 1;
         assert_true(one->n_threads == 1 && all->n_threads == 5);
         assert_string_equal(one->isa, all->isa);
         assert_string_equal(one->type, all->type);
-        assert_true(all->ops.best < 1.5 * MIN(5, l.machine.n_logical) * one->ops.best);
     }
 }
 

@@ -66,7 +66,7 @@ holds "another file" grep -q "^    n_threads: 1$" other.yaml
 same "the settings as they were" "$file" kept
 
 # several candidates: whoever wins, the file says the same as the table
-"$redline" tune -p 64 -n 8 -t 1,1 -ub 8,64 --budget 60s --busy --json -q -o several.yaml >several.json 2>"$tmp/err"
+"$redline" tune -p 64 -n 8 -t 1,1 -ub 8,64 --budget 180s --busy --json -q -o several.yaml >several.json 2>"$tmp/err"
 holds "decided, or not yet" test $? -le 4
 python3 - <<'END' >chosen
 import json

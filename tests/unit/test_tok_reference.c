@@ -181,10 +181,11 @@ static void streams_whole_code_points(void **state)
     }
 }
 
-static double now(void)
+/* Of this thread's work, whoever else uses the processor. */
+static double worked_s(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -203,12 +204,12 @@ static void takes_linear_time(void **state)
         for (size_t k = 0; k < COUNT_OF(units); k++) {
             size_t unit = strlen(units[k]);
             for (size_t at = 0; at < n; at++) text[at] = units[k][at % unit];
-            double begin = now();
+            double begin = worked_s();
             struct ids ids = {0};
             struct redline_err err;
             if (vocab_encode(v, (struct str){text, n - n % unit}, 0, &ids, &err))
                 fail_msg("%s", err.message);
-            double seconds = now() - begin;
+            double seconds = worked_s() - begin;
             if (seconds > 30)
                 fail_msg("%s: 1 MiB of '%s' took %.1f s", vocab_kind(v), units[k], seconds);
             ids_free(&ids);

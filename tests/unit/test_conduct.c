@@ -58,7 +58,7 @@ static int work_on(const json_t *task)
     if (strcmp(workload, "silent") == 0) return 5;
     if (strcmp(workload, "dies") == 0) raise(SIGKILL);
     if (strcmp(workload, "talks") == 0) return puts("hello") < 0;
-    if (strcmp(workload, "hangs") == 0) sleep(60);
+    if (strcmp(workload, "hangs") == 0) sleep(600);
     json_t *record = answer(task);
     json_dumpf(record, stdout, JSON_COMPACT);
     json_decref(record);
@@ -438,7 +438,7 @@ static void test_stop(void **state)
     if (run(&r, &e, &s, false, &err)) fail_msg("%s", err.message);
     assert_int_equal(r.end, CONDUCT_STOPPED);
     assert_int_equal(r.n_new, 0);
-    assert_true(clock_ns() - before < 30000000000u);
+    assert_true(clock_ns() - before < 300 * (uint64_t)1000000000); /* and not 600 */
     conduct_result_free(&r);
     experiment_free(&e);
 }

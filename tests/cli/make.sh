@@ -89,11 +89,7 @@ only "files of imatrix" "cut.gguf one.gguf other.gguf q.gguf r.gguf text two.ggu
 
 # who stops it finds nothing left
 rm -f -- *
-"$redline" synth qwen3-0.6b F32 big.gguf -t 1 2>"$tmp/stopped" &
-job=$!
-writing $job .
-kill -TERM $job
-wait $job
+stop_writing . "$redline" synth qwen3-0.6b F32 big.gguf -t 1
 check "stopped" 0 "redline: stopped at" cat "$tmp/stopped"
 only "nothing is left" "*"
 

@@ -133,11 +133,8 @@ check "a full standard output" 3 "cannot be written" sh -c "exec '$redline' scor
 
 # who stops it finds nothing left
 mkdir stop
-"$redline" score "$demo" -f "$heldout" -t 1 --exact --save stop/a.rec 2>"$tmp/stopped" &
-job=$!
-writing $job stop
-kill -TERM $job
-wait $job
+cat "$heldout" "$heldout" "$heldout" "$heldout" "$heldout" "$heldout" >long
+stop_writing stop "$redline" score "$demo" -f long -t 1 --exact --save stop/a.rec
 check "stopped" 0 "redline: stopped" cat "$tmp/stopped"
 check "nothing is left" 0 "0" sh -c 'ls -A stop | wc -l'
 

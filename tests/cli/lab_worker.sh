@@ -124,18 +124,35 @@ now=$(python3 -c 'import time; print(time.monotonic_ns() - 3 * 10**9)')
 record begun '{"started_ns": '"$now"', "workload": {"n_prompt": 8, "n_gen": 2}}'
 says begun '3000 < f["first_token_from_start_ms"] and r["times"]["process_start_within_ns"] == 0'
 
-# ---- the consumer's clock and the engine's: how far apart depends on who else uses the processors, so what is certain:
-# each token's times in order, and the figures of both made of their own
-record agree '{"workload": {"n_prompt": 512, "n_gen": 100, "n_requests": 2}}'
-says agree 'all(x["submitted_ns"] <= x["started_ns"] <= x["prefilled_ns"] <= x["done_ns"] <= x["ended_ns"] for x in q)'
-says agree 'all(x["submitted_ns"] < e <= c <= x["ended_ns"] for x in q for e, c in zip(x["engine_ns"], x["consumer_ns"]))'
-says agree 'all(x[k] == sorted(x[k]) and len(x[k]) == 100 for x in q for k in ("engine_ns", "consumer_ns"))'
+# ---- the consumer's clock and the engine's ----------------------------------------------------------
+
+# What is certain: each token's times in order, and the figures of both clocks made of their own.
+record order '{"workload": {"n_prompt": 512, "n_gen": 100, "n_requests": 2}}'
+says order 'all(x["submitted_ns"] <= x["started_ns"] <= x["prefilled_ns"] <= x["done_ns"] <= x["ended_ns"] for x in q)'
+says order 'all(x["submitted_ns"] < e <= c <= x["ended_ns"] for x in q for e, c in zip(x["engine_ns"], x["consumer_ns"]))'
+says order 'all(x[k] == sorted(x[k]) and len(x[k]) == 100 for x in q for k in ("engine_ns", "consumer_ns"))'
 for clock in engine consumer; do
     name=$(echo _$clock | sed 's/_engine//')
     gaps="sum(x['${clock}_ns'][99] - x['${clock}_ns'][0] for x in q) / 198e6"
     first="sum(x['${clock}_ns'][0] - x['submitted_ns'] for x in q) / 2e6"
-    says agree "abs(f['itl${name}_mean_ms'] / ($gaps) - 1) < 1e-6 and abs(f['ttft${name}_ms'] / ($first) - 1) < 1e-6"
+    says order "abs(f['itl${name}_mean_ms'] / ($gaps) - 1) < 1e-6 and abs(f['ttft${name}_ms'] / ($first) - 1) < 1e-6"
 done
+
+# That they agree: the best of many, for who consumes may have to wait for a processor.
+agree() {
+    python3 - "$tmp/agree" <<'END'
+import json, sys
+f = {name: figure["value"] for name, figure in json.load(open(sys.argv[1]))["derived"].items()}
+pairs = [("ttft_ms", "ttft_consumer_ms")] + [(f"itl_{x}_ms", f"itl_consumer_{x}_ms") for x in ("mean", "p50", "p95")]
+sys.exit(not all(abs(f[a] / f[b] - 1) < 0.02 for a, b in pairs))
+END
+}
+n=$((n + 1))
+for try in $(seq 40); do
+    task '{"workload": {"n_prompt": 512, "n_gen": 100}}'
+    worker >"$tmp/agree" && agree && break
+done
+agree || { echo "FAILED the clocks of engine and consumer are never within 2 %"; failed=$((failed + 1)); }
 
 # ---- valid, by the schema and by the program --------------------------------------------------------
 check "check" 0 " 0 lines that are none" "$redline" lab check "$tmp/store"

@@ -114,7 +114,7 @@ static void sync_folder(const char *path)
 }
 
 /* Who was killed a moment ago may leave the lock to a program that it was starting, which dies after it. */
-enum { LOCK_TRIES = 50, LOCK_PAUSE_NS = 10000000 };
+enum { LOCK_TRIES = 300, LOCK_PAUSE_NS = 10000000 }; /* 3 s */
 
 static int open_locked(struct store *s, struct redline_err *err)
 {

@@ -66,7 +66,7 @@ check "the plan knows" 0 "no GPU here can be used" env SIMT_REFUSES=803 "$redlin
 check "refused, and asked for" 3 "CUDA gives this program no GPU" env SIMT_REFUSES=803 "$redline" run -n 1 -ot '.*=gpu'
 check "too old" 0 "compute capability 7.5, and this program has code for 8.0 and newer; the CPU is used" \
     env SIMT_ARCH=75 "$redline" run -n 1
-check "too old, and asked for" 3 "compute capability 7.5" env SIMT_ARCH=75 "$redline" run -n 1 -ngl all
+check "too old, and asked for" 3 "compute capability 7.5" env SIMT_ARCH=75 "$redline" run -n 1 -ot '.*=gpu'
 check "refused, found" 1 "gpu-refused" env SIMT_REFUSES=803 "$redline" doctor
 
 # a card that another process holds
@@ -114,7 +114,7 @@ r = json.load(open("record"))
 print(r["derived"]["share_of_bandwidth"]["value"], r["missing"]["derived.share_of_bandwidth"][:19])'
 unset SIMT_MEMORY SIMT_L2
 check "layers left" 1 "gpu-layers-left" "$redline" doctor "$demo" -ngl 2
-check "no room found" 1 "gpu" "$redline" doctor "$demo" --device-memory 285M
+check "no room found" 1 "more do not fit on the GPUs" "$redline" doctor "$demo" --device-memory 280M
 
 # a record: counts of each layer on its device, plan and fact
 printf '{"model": "%s", "settings": {"n_gpu_layers": 2}, "workload": {"kind": "generate", "n_prompt": 4, "n_gen": 2}}' \
